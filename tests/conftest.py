@@ -1,0 +1,56 @@
+"""What every test shares: eight virtual CPU devices, checked array types, one compilation cache.
+
+The devices are set through JAX's configuration rather than the environment, so that a process
+which a test starts sees the devices that a user's would. What *is* left in the environment is
+meant for such children: the compilation cache, and a safe path (run from the checkout, their
+`import datasets` would otherwise find ours).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEVICES = 8
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", DEVICES)
+
+# Before any test module imports byways: arguments, results and dataclass fields are checked
+# against their jaxtyping annotations, and shapes named alike must agree within a call.
+install_import_hook("byways", "beartype.beartype")
+
+
+def make_mesh(size: int, axis: str = "data") -> jax.sharding.Mesh:
+    """A one-axis mesh of the first `size` devices."""
+    import numpy as np
+
+    devices = jax.devices()
+    if len(devices) < size:
+        raise ValueError(f"a mesh of {size} devices, but there are only {len(devices)}")
+    return jax.sharding.Mesh(np.asarray(devices[:size]), (axis,))
+
+
+@pytest.fixture(params=[1, 2, 4, 8], ids="{}dev".format)
+def mesh(request: pytest.FixtureRequest) -> jax.sharding.Mesh:
+    """The test runs once each on 1, 2, 4 and 8 devices, along an axis called `data`.
+
+    To choose sizes: `@pytest.mark.parametrize("mesh", [1, 4], indirect=True)`.
+    """
+    return make_mesh(request.param)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout: the folder that holds `pyproject.toml`."""
+    return ROOT
