@@ -21,8 +21,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 
-import jax
-from jaxtyping import install_import_hook
+import jax  # noqa: E402 (reads the environment above)
+from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", DEVICES)
 
