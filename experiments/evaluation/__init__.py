@@ -1,0 +1,72 @@
+"""How good a run is: zero-shot, retrieval, their baselines and the routing's health.
+
+The face of `byways.experiments.evaluation`; names are looked up when first used, so that
+importing it imports neither JAX nor a data set.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .baselines import chance_top_k as chance_top_k
+    from .baselines import dense_twin as dense_twin
+    from .baselines import pixel_scores as pixel_scores
+    from .evaluate import evaluate_run as evaluate_run
+    from .metrics import TopK as TopK
+    from .metrics import label_ranks as label_ranks
+    from .metrics import top_candidates as top_candidates
+    from .retrieval import pair_captions as pair_captions
+    from .retrieval import retrieval_recall as retrieval_recall
+    from .routing_stats import routing_statistics as routing_statistics
+    from .text import CANONICAL as CANONICAL
+    from .text import Templates as Templates
+    from .text import content_hash as content_hash
+    from .text import load_templates as load_templates
+    from .zero_shot import class_embeddings as class_embeddings
+    from .zero_shot import classify as classify
+
+_LAZY = {
+    "CANONICAL": "text",
+    "Templates": "text",
+    "TopK": "metrics",
+    "chance_top_k": "baselines",
+    "class_embeddings": "zero_shot",
+    "classify": "zero_shot",
+    "content_hash": "text",
+    "dense_twin": "baselines",
+    "evaluate_run": "evaluate",
+    "label_ranks": "metrics",
+    "load_templates": "text",
+    "pair_captions": "retrieval",
+    "pixel_scores": "baselines",
+    "retrieval_recall": "retrieval",
+    "routing_statistics": "routing_stats",
+    "top_candidates": "metrics",
+}
+
+__all__ = [
+    "CANONICAL",
+    "Templates",
+    "TopK",
+    "chance_top_k",
+    "class_embeddings",
+    "classify",
+    "content_hash",
+    "dense_twin",
+    "evaluate_run",
+    "label_ranks",
+    "load_templates",
+    "pair_captions",
+    "pixel_scores",
+    "retrieval_recall",
+    "routing_statistics",
+    "top_candidates",
+]
+
+
+def __getattr__(name: str):
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
