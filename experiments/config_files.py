@@ -1,0 +1,170 @@
+"""Configs as JSON: nested dictionaries, their dotted keys, and what differs between two."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from .config import ExperimentConfig
+from .errors import ConfigError
+from .suggest import nearest_key
+
+FORMAT = 1
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as nested dictionaries that JSON gives back unchanged."""
+    return {
+        field.name: _to_json(getattr(config, field.name)) for field in dataclasses.fields(config)
+    }
+
+
+def from_dict(data: Mapping[str, Any]) -> ExperimentConfig:
+    """The experiment config of a nested dictionary; what is left out takes its default.
+
+    Raises:
+        ConfigError: unknown keys (the nearest valid one named) or values of the wrong type.
+    """
+    problems: list[str] = []
+    config = _build(ExperimentConfig, data, "", problems)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def field_types(kind: type = ExperimentConfig, prefix: str = "") -> dict[str, Any]:
+    """Dotted key to type of every value in a config dataclass, in order.
+
+    Examples:
+        >>> field_types()["steps"], field_types()["model.moe.num_experts"]
+        (<class 'int'>, <class 'int'>)
+    """
+    found: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            found |= field_types(typing.cast(type, hint), f"{prefix}{name}.")
+        else:
+            found[prefix + name] = hint
+    return found
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one of dotted keys.
+
+    Examples:
+        >>> flatten({"model": {"depth": 4}, "steps": 2})
+        {'model.depth': 4, 'steps': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys at which two nested dictionaries differ, with (old, new).
+
+    Examples:
+        >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+        {'a.b': (1, 2)}
+    """
+    before, after = flatten(_json_tree(old)), flatten(_json_tree(new))
+    keys = [*before, *(key for key in after if key not in before)]
+    absent = "(absent)"
+    return {
+        key: (before.get(key, absent), after.get(key, absent))
+        for key in keys
+        if before.get(key, absent) != after.get(key, absent)
+    }
+
+
+def describe_differences(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """Differences as text: `steps: 10 → 20; optimizer.lr: 0.1 → 0.2`."""
+    return "; ".join(f"{key}: {old} → {new}" for key, (old, new) in changes.items())
+
+
+def choices(hint: Any) -> tuple[str, ...] | None:
+    """The values that a type's `Literal` (also inside a tuple or a union) allows, or None."""
+    if typing.get_origin(hint) is Literal:
+        return tuple(str(value) for value in typing.get_args(hint))
+    for part in typing.get_args(hint):
+        found = choices(part)
+        if found:
+            return found
+    return None
+
+
+def _to_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [_to_json(item) for item in value]
+    return value
+
+
+def _json_tree(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _json_tree(value)
+        if isinstance(value, Mapping)
+        else (list(value) if isinstance(value, tuple) else value)
+        for key, value in data.items()
+    }
+
+
+def _build(kind: type, data: Any, path: str, problems: list[str]) -> Any:
+    hints = typing.get_type_hints(kind)
+    if not isinstance(data, Mapping):
+        problems.append(f"{path or 'config'} is {data!r}; expected an object with {list(hints)}")
+        return kind()
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        where = f"{path}.{key}" if path else key
+        if key not in hints:
+            found = nearest_key(where, field_types(kind, f"{path}." if path else ""))
+            hint = f"; did you mean {found}?" if found else ""
+            problems.append(f"unknown key {where}{hint}")
+        elif dataclasses.is_dataclass(hints[key]):
+            values[key] = _build(typing.cast(type, hints[key]), value, where, problems)
+        else:
+            converted, fits = _convert(hints[key], value)
+            if not fits:
+                problems.append(f"{where} is {value!r}; expected {_name(hints[key])}")
+            else:
+                values[key] = converted
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any) -> tuple[Any, bool]:
+    """The value as the type wants it, and whether it fits (int for float, list for tuple)."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value, value in args
+    if origin in (types.UnionType, typing.Union):
+        for part in args:
+            converted, fits = _convert(part, value)
+            if fits:
+                return converted, True
+        return value, False
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return value, False
+        items = [_convert(args[0], item) for item in value]
+        return tuple(item for item, _ in items), all(fits for _, fits in items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value), True
+    if hint is int and isinstance(value, bool):
+        return value, False
+    return value, isinstance(value, hint)
+
+
+def _name(hint: Any) -> str:
+    allowed = choices(hint)
+    if allowed:
+        return "one of " + ", ".join(allowed)
+    return hint.__name__ if isinstance(hint, type) else str(hint)

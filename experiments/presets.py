@@ -1,0 +1,139 @@
+"""Named experiments: what runs on two cores, and the papers' sizes. Imports no JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ..datasets.config import AugmentConfig, DataConfig
+from ..models.config import ModelConfig, MoeConfig
+from .config import CheckpointConfig, ExperimentConfig, LossConfig, OptimizerConfig
+from .errors import UsageError
+from .suggest import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A named experiment.
+
+    Attributes:
+        config: all of it.
+        description: one line.
+    """
+
+    config: ExperimentConfig
+    description: str
+
+
+def dense_twin(config: ExperimentConfig) -> ExperimentConfig:
+    """The same experiment without sparse blocks: same code, same cost per token at K=1."""
+    moe = dataclasses.replace(config.model.moe, placement="none")
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, moe=moe))
+
+
+# The demo: under six minutes of training on two CPU cores.
+LIMOE_TINY = ExperimentConfig()
+
+
+def _paper(
+    *,
+    patch: int,
+    width: int,
+    hidden: int,
+    depth: int,
+    heads: int,
+    moe: MoeConfig,
+) -> ExperimentConfig:
+    """A LIMoE of the paper (arXiv 2206.02770, §3 and App. A; sizes of V-MoE, 2106.05974).
+
+    The paper's image-text data is private; LAION-400M as TFDS prepares it stands in.
+    """
+    return ExperimentConfig(
+        model=ModelConfig(
+            image_size=224,
+            patch_size=patch,
+            width=width,
+            hidden=hidden,
+            depth=depth,
+            heads=heads,
+            text_length=16,
+            vocab_size=32_000,
+            embed_dim=width,
+            dtype="bfloat16",
+            moe=moe,
+        ),
+        data=DataConfig(
+            name="laion400m",
+            text_length=16,
+            workers=16,
+            on_bad_image="skip",
+            augment=AugmentConfig(shift=0.0, zoom=0.0, rotate=0.0, colour=0.0, flip=False),
+        ),
+        # tau_image = log 20, tau_text = log 9; one weight, 0.04, over the averaged losses.
+        loss=LossConfig(auxiliary=0.04, local=("text",), threshold_image=20.0, threshold_text=9.0),
+        optimizer=OptimizerConfig(
+            name="adafactor",
+            lr=1e-3,
+            warmup=10_000,
+            schedule="rsqrt",
+            weight_decay=1e-5,
+            clip=0.0,
+        ),
+        checkpoint=CheckpointConfig(every=5_000, keep_last=3, keep_best=1),
+        batch_size=16_384,
+        steps=781_250,
+        log_every=100,
+        eval_every=10_000,
+    )
+
+
+_EVERY_OTHER = MoeConfig(
+    placement="every",
+    n=2,
+    num_experts=32,
+    selected=1,
+    capacity_factor=1.05,
+    batch_priority=True,
+)
+# H/14 has 12 sparse blocks: the last 12 of its 16 odd ones.
+_LAST_12 = dataclasses.replace(_EVERY_OTHER, placement="last", n=12)
+
+_S = {"width": 512, "hidden": 2048, "depth": 8, "heads": 8, "moe": _EVERY_OTHER}
+_B = {"width": 768, "hidden": 3072, "depth": 12, "heads": 12, "moe": _EVERY_OTHER}
+_L = {"width": 1024, "hidden": 4096, "depth": 24, "heads": 16, "moe": _EVERY_OTHER}
+_H = {"width": 1280, "hidden": 5120, "depth": 32, "heads": 16, "moe": _LAST_12}
+
+_SPARSE = {
+    "limoe_tiny": (LIMOE_TINY, "the demo: 32 px emoji art on two CPU cores"),
+    "limoe_s32": (_paper(patch=32, **_S), "LIMoE S/32, 32 experts in every other block"),
+    "limoe_s16": (_paper(patch=16, **_S), "LIMoE S/16, 32 experts in every other block"),
+    "limoe_b32": (_paper(patch=32, **_B), "LIMoE B/32, 32 experts in every other block"),
+    "limoe_b16": (_paper(patch=16, **_B), "LIMoE B/16, 32 experts in every other block"),
+    "limoe_l16": (_paper(patch=16, **_L), "LIMoE L/16, 32 experts in every other block"),
+    "limoe_h14": (_paper(patch=14, **_H), "LIMoE H/14, 32 experts in 12 of 32 blocks"),
+}
+
+_PRESETS: dict[str, Preset] = {}
+for _name, (_config, _description) in _SPARSE.items():
+    _PRESETS[_name] = Preset(_config, _description)
+    _PRESETS[f"{_name}_dense"] = Preset(dense_twin(_config), f"the dense twin of {_name}")
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(_PRESETS)
+
+
+def preset(name: str) -> ExperimentConfig:
+    """The config of a preset.
+
+    Raises:
+        UsageError: no such preset; the nearest one is named.
+
+    Examples:
+        >>> preset("limoe_b16").model.width
+        768
+        >>> preset("limoe_b16_dense").model.moe_layers
+        ()
+    """
+    if name not in PRESETS:
+        raise UsageError(unknown("preset", name, PRESETS))
+    return PRESETS[name].config

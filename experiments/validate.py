@@ -1,0 +1,230 @@
+"""Checks of a whole config, before anything is compiled; imports neither JAX nor Flax."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+
+from ..models.config import ModelConfig
+from .config import ExperimentConfig
+from .config_files import choices, field_types, flatten, to_dict
+from .errors import ConfigError
+from .suggest import nearest
+
+
+def problems_of(config: ExperimentConfig, devices: int | None = None) -> list[str]:
+    """Every problem of a config, one sentence each: the value, the expectation, the mend.
+
+    Args:
+        config: the whole experiment.
+        devices: local devices that are there; None where that is not known yet (asking
+            would import JAX), which leaves out only the checks against it.
+    """
+    found = list(_choices(config))
+    if found:
+        # The other checks compute with these values.
+        return found
+    found += _positive(config)
+    if not found:
+        found += [*_model(config.model), *_moe(config), *_batch(config, devices), *_data(config)]
+    return found
+
+
+def check(config: ExperimentConfig, devices: int | None = None) -> ExperimentConfig:
+    """The config itself, once it is known to hold together.
+
+    Raises:
+        ConfigError: naming every problem at once.
+    """
+    found = problems_of(config, devices)
+    if found:
+        raise ConfigError(found)
+    return config
+
+
+_AT_LEAST_ONE = [
+    "batch_size",
+    "steps",
+    "log_every",
+    "loss.chunks",
+    "checkpoint.every",
+    "checkpoint.keep_last",
+    "model.image_size",
+    "model.patch_size",
+    "model.width",
+    "model.hidden",
+    "model.depth",
+    "model.heads",
+    "model.text_length",
+    "model.vocab_size",
+    "model.embed_dim",
+    "data.text_length",
+    "model.moe.n",
+    "model.moe.num_experts",
+    "model.moe.selected",
+    "model.moe.group_size",
+]
+_NOT_NEGATIVE = [
+    "seed",
+    "eval_every",
+    "devices",
+    "loss.auxiliary",
+    "loss.threshold_image",
+    "loss.threshold_text",
+    "optimizer.warmup",
+    "optimizer.final_lr",
+    "optimizer.weight_decay",
+    "optimizer.clip",
+    "checkpoint.keep_best",
+    "model.moe.noise_std",
+    "data.workers",
+    "data.augment.shift",
+    "data.augment.zoom",
+    "data.augment.rotate",
+    "data.augment.shear",
+    "data.augment.colour",
+]
+_ABOVE_ZERO = [
+    "optimizer.lr",
+    "model.initial_temperature",
+    "model.moe.capacity_factor",
+    "model.moe.eval_capacity_factor",
+]
+_SHARES = ("data.scenes_share", "data.augment.colour", "optimizer.final_lr")
+_DECAYS = ("optimizer.b1", "optimizer.b2")
+
+
+def _choices(config: ExperimentConfig) -> Iterator[str]:
+    values = flatten(to_dict(config))
+    for key, hint in field_types().items():
+        allowed = choices(hint)
+        if not allowed:
+            continue
+        for value in values[key] if isinstance(values[key], list) else [values[key]]:
+            if str(value) not in allowed:
+                found = nearest(str(value), allowed)
+                hint_text = f"did you mean '{found}'? " if found else ""
+                yield f"{key} is '{value}': {hint_text}one of {', '.join(allowed)} is expected"
+
+
+def _positive(config: ExperimentConfig) -> Iterator[str]:
+    values = flatten(to_dict(config))
+    for key in _AT_LEAST_ONE:
+        if values[key] < 1:
+            yield f"{key} is {values[key]}; at least 1 is expected"
+    for key in _NOT_NEGATIVE:
+        if not values[key] >= 0:
+            yield f"{key} is {values[key]}; 0 or more is expected"
+    for key in _ABOVE_ZERO:
+        if values[key] is not None and not values[key] > 0:
+            yield f"{key} is {values[key]}; a number above 0 is expected"
+    for key in _SHARES:
+        if values[key] > 1:
+            yield f"{key} is {values[key]}; a share from 0 to 1 is expected"
+    for key in _DECAYS:
+        if not 0 <= values[key] < 1:
+            yield f"{key} is {values[key]}; a decay of at least 0 and below 1 is expected"
+
+
+def _model(model: ModelConfig) -> Iterator[str]:
+    if model.image_size % model.patch_size:
+        fitting = [p for p in range(1, model.image_size + 1) if model.image_size % p == 0]
+        yield (
+            f"model.image_size is {model.image_size}, which does not divide into patches of "
+            f"model.patch_size {model.patch_size}; patch sizes that fit: {_few(fitting)}"
+        )
+    if model.width % model.heads:
+        fitting = [h for h in range(1, model.width + 1) if model.width % h == 0]
+        yield (
+            f"model.width is {model.width}, which does not divide into model.heads "
+            f"{model.heads}; numbers of heads that fit: {_few(fitting)}"
+        )
+
+
+def _moe(config: ExperimentConfig) -> Iterator[str]:
+    model, moe, loss = config.model, config.model.moe, config.loss
+    if moe.placement == "none":
+        return
+    if moe.selected > moe.num_experts:
+        yield (
+            f"model.moe.selected (K) is {moe.selected}, more than the model.moe.num_experts (E) "
+            f"{moe.num_experts} there are; choose at most {moe.num_experts}"
+        )
+    if moe.placement == "every" and moe.n > model.depth:
+        yield (
+            f"model.moe.n is {moe.n} with placement 'every', but the stack has only model.depth "
+            f"{model.depth} blocks, so none would be sparse; choose n from 1 to {model.depth}, "
+            "or placement 'none' for the dense twin"
+        )
+    if moe.placement == "last" and moe.n > model.depth // 2:
+        yield (
+            f"model.moe.n is {moe.n} with placement 'last', but model.depth {model.depth} has "
+            f"only {model.depth // 2} odd blocks; choose n from 1 to {model.depth // 2}"
+        )
+    for modality in ("image", "text"):
+        threshold = getattr(loss, f"threshold_{modality}")
+        if threshold > moe.num_experts:
+            yield (
+                f"loss.threshold_{modality} asks for {threshold:g} experts, more than the "
+                f"model.moe.num_experts {moe.num_experts} there are, so the loss could never "
+                f"vanish; choose at most {moe.num_experts}, or 0 to switch it off"
+            )
+        elif 0 < threshold < 1:
+            yield (
+                f"loss.threshold_{modality} is {threshold:g}; it counts experts (the exp of the "
+                "paper's tau): choose 1 or more, or 0 to switch it off"
+            )
+    if loss.load and moe.noise_std == 0:
+        yield (
+            "loss.load is on but model.moe.noise_std is 0: the load loss is a probability under "
+            "the router's noise; switch it off (--loss.no-load) or give noise"
+        )
+
+
+def _batch(config: ExperimentConfig, present: int | None) -> Iterator[str]:
+    batch, chunks, wanted = config.batch_size, config.loss.chunks, config.devices
+    if present is not None and wanted > present:
+        yield (
+            f"devices is {wanted}, but {present} are here; choose 1 to {present}, or 0 for all "
+            "(XLA_FLAGS=--xla_force_host_platform_device_count=N makes virtual CPU devices)"
+        )
+        return
+    devices = wanted or present or 1
+    if batch % chunks:
+        yield (
+            f"batch_size is {batch}, which does not divide into loss.chunks {chunks}; "
+            f"the nearest that does: {_round(batch, chunks)}"
+        )
+    if batch % devices:
+        yield (
+            f"batch_size is {batch}, which does not divide over {devices} devices; "
+            f"the nearest that does: {_round(batch, devices)}"
+        )
+    elif batch % chunks == 0 and (batch // chunks) % devices:
+        yield (
+            f"batch_size {batch} in loss.chunks {chunks} leaves {batch // chunks} pairs a chunk, "
+            f"which do not divide over {devices} devices; the nearest batch_size that does: "
+            f"{_round(batch, chunks * devices)}"
+        )
+
+
+def _data(config: ExperimentConfig) -> Iterator[str]:
+    if config.data.text_length != config.model.text_length:
+        yield (
+            f"data.text_length is {config.data.text_length} but model.text_length is "
+            f"{config.model.text_length}; they must be equal: set both"
+        )
+    if config.data.scenes_share > 0 and config.data.name != "emoji_art":
+        yield (
+            f"data.scenes_share is {config.data.scenes_share:g} with data.name "
+            f"'{config.data.name}'; scenes are mixed into emoji_art only: set it to 0"
+        )
+
+
+def _round(value: int, step: int) -> int:
+    return max(step, round(value / step) * step)
+
+
+def _few(values: typing.Sequence[int]) -> str:
+    shown = ", ".join(str(value) for value in values[:12])
+    return shown + (", …" if len(values) > 12 else "")
