@@ -1,0 +1,51 @@
+# Every target sets up what it needs: a virtual environment in .venv (see .ci/install), once.
+#
+#   make demo STEPS=20      a short trial, in runs/demo-20
+#   make demo RUN=runs/two  the demo in another run folder
+#   make PYTHON=python3.12  another interpreter; ACCELERATOR=cpu leaves a GPU alone
+
+VENV ?= .venv
+STEPS ?=
+RUN ?= runs/demo$(if $(STEPS),-$(STEPS))
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.byways-ready
+export PYTHON ACCELERATOR
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint setup clean clean-demo
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Train a small LIMoE on the emoji art, evaluate it, write its report
+	$(BIN)/byways train limoe_tiny --run $(RUN) $(if $(STEPS),--steps $(STEPS))
+	$(BIN)/byways evaluate $(RUN)
+	$(BIN)/byways report $(RUN)
+
+test: $(READY)  ## Run the tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-all: $(READY)  ## Run the tests, the slow ones too
+	$(BIN)/pytest $(PYTEST_ARGS) -m "slow or not slow"
+
+lint: $(READY)  ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/link_package.py
+	$(BIN)/pyright --pythonpath $(BIN)/python build/package/byways
+
+setup: $(READY)  ## Make the virtual environment only
+
+$(READY): pyproject.toml .ci/install $(wildcard constraints/*.txt)
+	@.ci/install $(VENV)
+	@touch $@
+
+clean-demo:  ## Remove the demo's run folder
+	@test ! -e $(RUN) || test -f $(RUN)/config.json || { echo "$(RUN) is not a run folder"; exit 1; }
+	rm -rf $(RUN)
+
+clean:  ## Remove the virtual environment, caches and build files; runs/ stays
+	rm -rf $(VENV) build dist .cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
