@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .baselines import chance_top_k as chance_top_k
     from .baselines import dense_twin as dense_twin
+    from .baselines import dense_twin_record as dense_twin_record
     from .baselines import pixel_scores as pixel_scores
     from .evaluate import evaluate_run as evaluate_run
     from .metrics import TopK as TopK
@@ -36,6 +37,7 @@ _LAZY = {
     "classify": "zero_shot",
     "content_hash": "text",
     "dense_twin": "baselines",
+    "dense_twin_record": "baselines",
     "evaluate_run": "evaluate",
     "label_ranks": "metrics",
     "load_templates": "text",
@@ -55,6 +57,7 @@ __all__ = [
     "classify",
     "content_hash",
     "dense_twin",
+    "dense_twin_record",
     "evaluate_run",
     "label_ranks",
     "load_templates",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Sequence
 from importlib import resources
 from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,38 @@ def pixel_scores(
         best = np.maximum.reduceat(correlation, first, axis=1)
         scores[:, owners] = np.maximum(scores[:, owners], best)
     return scores
+
+
+def dense_twin_record(run: Path) -> dict[str, Any]:
+    """What `dense_twin.json` holds, from an evaluated run of the twin.
+
+    Args:
+        run: a run folder with `config.json` and `results.json`.
+
+    Raises:
+        ValueError: if the run is sparse, and so nobody's dense twin.
+        OSError: if the run is not evaluated yet.
+    """
+    config = json.loads((run / "config.json").read_text("utf-8"))
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    placement = config["config"]["model"]["moe"]["placement"]
+    if placement != "none":
+        raise ValueError(
+            f"{run} has mixtures of experts (moe.placement {placement!r}); a dense twin is the "
+            "same preset with --model.moe.placement none."
+        )
+    skip = {"format", "run", "step", "baselines", "templates", "class_names_sha256", "routing"}
+    return {
+        "format": 1,
+        "preset": config["preset"],
+        "settings": config["config"],
+        "seed": config["config"]["seed"],
+        "date": datetime.date.today().isoformat(),
+        "step": results["step"],
+        "templates": results["templates"],
+        "class_names_sha256": results["class_names_sha256"],
+        "scores": {key: value for key, value in results.items() if key not in skip},
+    }
 
 
 def dense_twin() -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
+from ..files import canonical_json
+
 
 def content_hash(value: Any) -> str:
     """SHA-256 (hex) of `value` as canonical JSON: sorted keys, no spaces, UTF-8.
@@ -22,8 +24,7 @@ def content_hash(value: Any) -> str:
     >>> content_hash({"b": 1, "a": "é"}) == content_hash({"a": "é", "b": 1})
     True
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def _spaces(text: str) -> str:

@@ -1,8 +1,15 @@
 """Chance and the pixel matcher against by-hand values, simulation and brute force."""
 
+import json
+
 import numpy as np
 import pytest
-from byways.experiments.evaluation import chance_top_k, label_ranks, pixel_scores
+from byways.experiments.evaluation import (
+    chance_top_k,
+    dense_twin_record,
+    label_ranks,
+    pixel_scores,
+)
 
 
 def test_chance_by_hand_and_by_simulation():
@@ -40,3 +47,29 @@ def test_a_flat_picture_correlates_with_nothing():
     drawing = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
     assert pixel_scores(flat, drawing, np.array([0]), 1) == [[0.0]]
     assert pixel_scores(drawing, drawing, np.array([0]), 1) == pytest.approx(1.0)
+
+
+def test_a_dense_twin_is_recorded_from_its_run(tmp_path):
+    def write(placement):
+        model = {"moe": {"placement": placement}}
+        config = {"preset": "p", "config": {"seed": 3, "model": model}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+
+    results = {
+        "format": 1,
+        "run": "runs/twin",
+        "step": 9,
+        "templates": {"name": "name_only", "sha256": "0"},
+        "class_names_sha256": "1",
+        "noto": {"all": {"top1": 0.5}},
+        "retrieval": {},
+        "baselines": {"chance": {}},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    write("none")
+    record = dense_twin_record(tmp_path)
+    assert (record["preset"], record["seed"], record["step"]) == ("p", 3, 9)
+    assert record["scores"] == {"noto": {"all": {"top1": 0.5}}, "retrieval": {}}
+    write("every")
+    with pytest.raises(ValueError, match=r"moe\.placement 'every'"):
+        dense_twin_record(tmp_path)
