@@ -1,1 +1,89 @@
-"""byways.experiments"""
+"""Experiments: configs and presets, the trainer, evaluation, reports, the command.
+
+A lazy face: names are looked up when first used, so that `byways --help` imports no JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoints as Checkpoints
+    from .checkpoints import Restored as Restored
+    from .compilation_cache import enable_compilation_cache as enable_compilation_cache
+    from .config import ExperimentConfig as ExperimentConfig
+    from .config_files import from_dict as from_dict
+    from .config_files import to_dict as to_dict
+    from .errors import CheckpointError as CheckpointError
+    from .errors import ConfigError as ConfigError
+    from .errors import ExperimentError as ExperimentError
+    from .errors import Interrupted as Interrupted
+    from .errors import RunError as RunError
+    from .errors import UsageError as UsageError
+    from .evaluation import evaluate_run as evaluate_run
+    from .load import Run as Run
+    from .load import load as load
+    from .metrics_log import MetricsLog as MetricsLog
+    from .presets import PRESETS as PRESETS
+    from .presets import preset as preset
+    from .report import write_report as write_report
+    from .run_folder import RunFolder as RunFolder
+    from .train import train as train
+    from .validate import check as check
+
+_HOMES = {
+    "Checkpoints": "checkpoints",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "ExperimentConfig": "config",
+    "ExperimentError": "errors",
+    "Interrupted": "errors",
+    "MetricsLog": "metrics_log",
+    "PRESETS": "presets",
+    "Restored": "checkpoints",
+    "Run": "load",
+    "RunError": "errors",
+    "RunFolder": "run_folder",
+    "UsageError": "errors",
+    "check": "validate",
+    "enable_compilation_cache": "compilation_cache",
+    "evaluate_run": "evaluation",
+    "from_dict": "config_files",
+    "load": "load",
+    "preset": "presets",
+    "to_dict": "config_files",
+    "train": "train",
+    "write_report": "report",
+}
+
+__all__ = [
+    "PRESETS",
+    "CheckpointError",
+    "Checkpoints",
+    "ConfigError",
+    "ExperimentConfig",
+    "ExperimentError",
+    "Interrupted",
+    "MetricsLog",
+    "Restored",
+    "Run",
+    "RunError",
+    "RunFolder",
+    "UsageError",
+    "check",
+    "enable_compilation_cache",
+    "evaluate_run",
+    "from_dict",
+    "load",
+    "preset",
+    "to_dict",
+    "train",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -42,54 +42,24 @@ def check(config: ExperimentConfig, devices: int | None = None) -> ExperimentCon
     return config
 
 
-_AT_LEAST_ONE = [
-    "batch_size",
-    "steps",
-    "log_every",
-    "loss.chunks",
-    "checkpoint.every",
-    "checkpoint.keep_last",
-    "model.image_size",
-    "model.patch_size",
-    "model.width",
-    "model.hidden",
-    "model.depth",
-    "model.heads",
-    "model.text_length",
-    "model.vocab_size",
-    "model.embed_dim",
-    "data.text_length",
-    "model.moe.n",
-    "model.moe.num_experts",
-    "model.moe.selected",
-    "model.moe.group_size",
-]
-_NOT_NEGATIVE = [
-    "seed",
-    "eval_every",
-    "devices",
-    "loss.auxiliary",
-    "loss.threshold_image",
-    "loss.threshold_text",
-    "optimizer.warmup",
-    "optimizer.final_lr",
-    "optimizer.weight_decay",
-    "optimizer.clip",
-    "checkpoint.keep_best",
-    "model.moe.noise_std",
-    "data.workers",
-    "data.augment.shift",
-    "data.augment.zoom",
-    "data.augment.rotate",
-    "data.augment.shear",
-    "data.augment.colour",
-]
-_ABOVE_ZERO = [
-    "optimizer.lr",
-    "model.initial_temperature",
-    "model.moe.capacity_factor",
-    "model.moe.eval_capacity_factor",
-]
+_AT_LEAST_ONE = (
+    *("batch_size", "steps", "log_every", "loss.chunks", "data.text_length"),
+    *("checkpoint.every", "checkpoint.keep_last"),
+    *("model.image_size", "model.patch_size", "model.width", "model.hidden", "model.depth"),
+    *("model.heads", "model.text_length", "model.vocab_size", "model.embed_dim"),
+    *("model.moe.n", "model.moe.num_experts", "model.moe.selected", "model.moe.group_size"),
+)
+_NOT_NEGATIVE = (
+    *("seed", "eval_every", "devices", "data.workers", "checkpoint.keep_best"),
+    *("loss.auxiliary", "loss.threshold_image", "loss.threshold_text", "model.moe.noise_std"),
+    *("optimizer.warmup", "optimizer.final_lr", "optimizer.weight_decay", "optimizer.clip"),
+    *("data.augment.shift", "data.augment.zoom", "data.augment.rotate", "data.augment.shear"),
+    *("data.augment.colour", "data.scenes_share"),
+)
+_ABOVE_ZERO = (
+    *("optimizer.lr", "model.initial_temperature"),
+    *("model.moe.capacity_factor", "model.moe.eval_capacity_factor"),
+)
 _SHARES = ("data.scenes_share", "data.augment.colour", "optimizer.final_lr")
 _DECAYS = ("optimizer.b1", "optimizer.b2")
 
@@ -110,7 +80,7 @@ def _choices(config: ExperimentConfig) -> Iterator[str]:
 def _positive(config: ExperimentConfig) -> Iterator[str]:
     values = flatten(to_dict(config))
     for key in _AT_LEAST_ONE:
-        if values[key] < 1:
+        if not values[key] >= 1:
             yield f"{key} is {values[key]}; at least 1 is expected"
     for key in _NOT_NEGATIVE:
         if not values[key] >= 0:
