@@ -20,7 +20,12 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Train a small LIMoE on the emoji art, evaluate it, write its report
-	$(BIN)/byways train limoe_tiny --run $(RUN) $(if $(STEPS),--steps $(STEPS))
+	@if grep -qs '"finished": true' $(RUN)/status.json; then \
+	  echo "$(RUN) is trained already: evaluating it again (\`make clean-demo\` starts over," \
+	    "\`make demo RUN=runs/two\` trains another)"; \
+	else set -x; \
+	  $(BIN)/byways train limoe_tiny --run $(RUN) $(if $(STEPS),--steps $(STEPS)); \
+	fi
 	$(BIN)/byways evaluate $(RUN)
 	$(BIN)/byways report $(RUN)
 
@@ -43,7 +48,7 @@ $(READY): pyproject.toml .ci/install $(wildcard constraints/*.txt)
 	@touch $@
 
 clean-demo:  ## Remove the demo's run folder
-	@test ! -e $(RUN) || test -f $(RUN)/config.json || { echo "$(RUN) is not a run folder"; exit 1; }
+	@test ! -e $(RUN) || test -f $(RUN)/config.json || { echo "$(RUN) is no run folder"; exit 1; }
 	rm -rf $(RUN)
 
 clean:  ## Remove the virtual environment, caches and build files; runs/ stays

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 DEVICES = 8
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("BYWAYS_CACHE", str(ROOT / ".cache"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("PYTHONSAFEPATH", "1")

@@ -15,7 +15,7 @@ LEAKS = re.compile(
     r"/wor[k]/|/tm[p]/w/|/roo[t]/|/hom[e]/[a-z]+/|py[p]i\.or[g]|pythonhoste[d]|registry\.npmj[s]"
     r"|deb\.debia[n]"
 )
-UNFINISHED = re.compile(r"NotImplemente[d]Error|TOD[O]|FIXM[E]|pytest\.mark\.(ski[p]|xfai[l])")
+UNFINISHED = re.compile(r"NotImplemente[d]Error|TOD[O]|FIXM[E]|pytest\.mark\.(ski[p]|xfai[l])\b")
 
 
 def _lines(*patterns: str) -> list[tuple[str, str]]:
