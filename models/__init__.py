@@ -1,1 +1,44 @@
-"""byways.models"""
+"""Models as thin Flax Linen modules over `byways.routing`; their trees are plain pytrees.
+
+Other rooms import from here, not from the files. Names load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import ModelConfig as ModelConfig
+    from .config import MoeConfig as MoeConfig
+    from .contrastive import sigmoid_loss as sigmoid_loss
+    from .contrastive import softmax_loss as softmax_loss
+    from .limoe import MODALITIES as MODALITIES
+    from .limoe import Embeddings as Embeddings
+    from .limoe import Limoe as Limoe
+    from .mlp import Mlp as Mlp
+    from .moe import Moe as Moe
+
+_HOMES = {
+    "ModelConfig": "config",
+    "MoeConfig": "config",
+    "softmax_loss": "contrastive",
+    "sigmoid_loss": "contrastive",
+    "MODALITIES": "limoe",
+    "Embeddings": "limoe",
+    "Limoe": "limoe",
+    "Mlp": "mlp",
+    "Moe": "moe",
+}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..routing import (
     Assignment,
@@ -50,10 +50,12 @@ class Moe(nn.Module):
         modality: Int[Array, "G T"],
         *,
         train: bool,
+        noise_keys: Key[Array, " G"] | None = None,
     ) -> tuple[Float[Array, "G T D"], RoutingSums, Assignment]:
         """Route, dispatch, combine.
 
-        Training noise is drawn from the `router` stream of random keys; evaluation has none.
+        Training noise is drawn from a key per group, so that it does not depend on how the
+        groups are cut into chunks or spread over devices; evaluation has none.
         With `eval_capacity_factor` None, evaluation is dropless.
 
         Args:
@@ -61,6 +63,10 @@ class Moe(nn.Module):
             mask: true for real tokens; what the others hold changes nothing.
             modality: 0..M-1.
             train: noise and training capacity.
+            noise_keys: needed where `train` and `noise_std` > 0.
+
+        Raises:
+            ValueError: noise is wanted and there are no keys; or as `route_top_k`.
 
         Returns:
             Outputs (G, T, D) in `dtype`, zero where masked or dropped by every expert (the
@@ -74,7 +80,12 @@ class Moe(nn.Module):
         logits = Router(experts, name="Router")(clean)
         noise = None
         if train and config.noise_std > 0:
-            noise = router_noise(self.make_rng("router"), logits.shape)
+            if noise_keys is None:
+                raise ValueError(
+                    f"noise_std={config.noise_std} needs noise_keys, one for each of the "
+                    f"{tokens.shape[0]} groups: pass them, or set noise_std to 0"
+                )
+            noise = jax.vmap(lambda key: router_noise(key, logits.shape[1:]))(noise_keys)
         factor = config.capacity_factor if train else config.eval_capacity_factor
         capacity = None
         if factor is not None:

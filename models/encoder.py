@@ -1,0 +1,85 @@
+"""The Transformer stack that all modalities share."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ..routing import Assignment, RoutingSums
+from .attention import SelfAttention
+from .config import ModelConfig
+from .mlp import Mlp
+from .moe import Moe
+
+
+class Block(nn.Module):
+    """Pre-LN Transformer block: attention within sequences, then an MLP or a mixture.
+
+    The mixture sees the tokens of all modalities of a group together, so that they share
+    the experts' buffers and compete for them by priority (LIMoE, section 2).
+    """
+
+    config: ModelConfig
+    sparse: bool
+    num_modalities: int
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Float[Array, "G T D"],
+        mask: Bool[Array, "G T"],
+        modality: Int[Array, "G T"],
+        sequences: tuple,
+        *,
+        train: bool,
+        noise_keys: Key[Array, " G"] | None,
+    ) -> tuple[Float[Array, "G T D"], RoutingSums | None, Assignment | None]:
+        """Returns tokens, routing sums and assignment, the last two None in a dense block."""
+        c = self.config
+        dtype = jnp.dtype(c.dtype)
+        norm = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_0")
+        tokens = tokens + SelfAttention(c.heads, name="SelfAttention")(norm(tokens), sequences)
+        inner = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_1")(tokens)
+        if not self.sparse:
+            return tokens + Mlp(c.hidden, dtype=dtype, name="Mlp")(inner), None, None
+        moe = Moe(c.moe, c.hidden, self.num_modalities, dtype=dtype, name="Moe")
+        change, sums, assignment = moe(inner, mask, modality, train=train, noise_keys=noise_keys)
+        return tokens + change, sums, assignment
+
+
+class Encoder(nn.Module):
+    """L blocks and a last LayerNorm; what routers did is returned by the block's name."""
+
+    config: ModelConfig
+    num_modalities: int
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Float[Array, "G T D"],
+        mask: Bool[Array, "G T"],
+        modality: Int[Array, "G T"],
+        sequences: tuple,
+        *,
+        train: bool,
+        noise_keys: Key[Array, " G"] | None = None,
+    ) -> tuple[Float[Array, "G T D"], dict[str, RoutingSums], dict[str, Assignment]]:
+        c = self.config
+        routings, assignments = {}, {}
+        sparse = c.moe_layers
+        for index in range(c.depth):
+            name = f"encoderblock_{index}"
+            keys = None
+            if noise_keys is not None:
+                # A stream per block: the same noise in all would tie their routers together.
+                keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, index)
+            block = Block(c, index in sparse, self.num_modalities, name=name)
+            tokens, sums, assignment = block(
+                tokens, mask, modality, sequences, train=train, noise_keys=keys
+            )
+            if sums is not None and assignment is not None:
+                routings[name], assignments[name] = sums, assignment
+        norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.dtype(c.dtype), name="encoder_norm")
+        return norm(tokens), routings, assignments
