@@ -62,8 +62,8 @@ _WHERE = {name: file for file, names in _FILES.items() for name in names}
 
 
 __all__ = [
-    "Assignment",
     "DISPATCHERS",
+    "Assignment",
     "Dispatcher",
     "DispatcherName",
     "ExpertMlp",

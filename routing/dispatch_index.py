@@ -73,7 +73,7 @@ def _gather_pairs(
 ) -> Float[Array, "G *P D"]:
     """The rows of the buffers where the pairs sit; zero for pairs without a slot."""
     groups = slot_of_pair.shape[0]
-    experts, total, width = buffers.shape
+    total = buffers.shape[1]
     capacity = total // groups
     # Slot e*C+c of group g is row g*C+c of expert e.
     expert, slot = slot_of_pair // capacity, slot_of_pair % capacity

@@ -37,7 +37,7 @@ class TopKRouting:
     selected: int = dataclasses.field(metadata={"static": True})
 
 
-def router_noise(key: Key[Array, ""], shape: tuple[int, int, int]) -> Float[Array, "G T E"]:
+def router_noise(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Standard normal float32 noise for `route_top_k`, which scales it."""
     return jax.random.normal(key, shape, jnp.float32)
 
