@@ -103,9 +103,9 @@ def test_exact_sets_fit_the_ranges(path):
 
 @pytest.mark.slow
 def test_wheel(tmp_path):
-    """A built wheel holds all the code, all the data and both licence files, and nothing at the top
-    level but byways."""
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
+    """A wheel, built from the source distribution, holds all the code, all the data and both
+    licence files, and nothing at the top level but byways."""
+    command = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"})
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
