@@ -65,6 +65,7 @@ def _paper(
         ),
         data=DataConfig(
             name="laion400m",
+            data_dir="~/tensorflow_datasets",
             text_length=16,
             workers=16,
             on_bad_image="skip",
@@ -105,13 +106,13 @@ _L = {"width": 1024, "hidden": 4096, "depth": 24, "heads": 16, "moe": _EVERY_OTH
 _H = {"width": 1280, "hidden": 5120, "depth": 32, "heads": 16, "moe": _LAST_12}
 
 _SPARSE = {
-    "limoe_tiny": (LIMOE_TINY, "the demo: 32 px emoji art on two CPU cores"),
-    "limoe_s32": (_paper(patch=32, **_S), "LIMoE S/32, 32 experts in every other block"),
-    "limoe_s16": (_paper(patch=16, **_S), "LIMoE S/16, 32 experts in every other block"),
-    "limoe_b32": (_paper(patch=32, **_B), "LIMoE B/32, 32 experts in every other block"),
-    "limoe_b16": (_paper(patch=16, **_B), "LIMoE B/16, 32 experts in every other block"),
-    "limoe_l16": (_paper(patch=16, **_L), "LIMoE L/16, 32 experts in every other block"),
-    "limoe_h14": (_paper(patch=14, **_H), "LIMoE H/14, 32 experts in 12 of 32 blocks"),
+    "limoe_tiny": (LIMOE_TINY, "the demo: emoji art on two CPU cores"),
+    "limoe_s32": (_paper(patch=32, **_S), "the paper's S/32, 32 experts every 2nd block"),
+    "limoe_s16": (_paper(patch=16, **_S), "the paper's S/16, 32 experts every 2nd block"),
+    "limoe_b32": (_paper(patch=32, **_B), "the paper's B/32, 32 experts every 2nd block"),
+    "limoe_b16": (_paper(patch=16, **_B), "the paper's B/16, 32 experts every 2nd block"),
+    "limoe_l16": (_paper(patch=16, **_L), "the paper's L/16, 32 experts every 2nd block"),
+    "limoe_h14": (_paper(patch=14, **_H), "the paper's H/14, 32 experts in 12 blocks"),
 }
 
 _PRESETS: dict[str, Preset] = {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..models.config import ModelConfig
 from .config import ExperimentConfig
@@ -24,9 +23,13 @@ def problems_of(config: ExperimentConfig, devices: int | None = None) -> list[st
     if found:
         # The other checks compute with these values.
         return found
-    found += _positive(config)
-    if not found:
-        found += [*_model(config.model), *_moe(config), *_batch(config, devices), *_data(config)]
+    ranges = dict(_ranges(config))
+    found += ranges.values()
+    if not any(key.startswith("model.") for key in ranges):
+        found += _model(config.model)
+    if not ranges.keys() & {"batch_size", "loss.chunks", "devices"}:
+        found += _batch(config, devices)
+    found += [*_moe(config), *_data(config)]
     return found
 
 
@@ -41,6 +44,9 @@ def check(config: ExperimentConfig, devices: int | None = None) -> ExperimentCon
         raise ConfigError(found)
     return config
 
+
+# Data sets that need no data_dir.
+SHIPPED_DATA = ("emoji_art", "emoji_scenes")
 
 _AT_LEAST_ONE = (
     *("batch_size", "steps", "log_every", "loss.chunks", "data.text_length"),
@@ -77,23 +83,24 @@ def _choices(config: ExperimentConfig) -> Iterator[str]:
                 yield f"{key} is '{value}': {hint_text}one of {', '.join(allowed)} is expected"
 
 
-def _positive(config: ExperimentConfig) -> Iterator[str]:
+def _ranges(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
+    """Every number out of its range: its key and what is wrong (NaN is out of every range)."""
     values = flatten(to_dict(config))
     for key in _AT_LEAST_ONE:
         if not values[key] >= 1:
-            yield f"{key} is {values[key]}; at least 1 is expected"
+            yield key, f"{key} is {values[key]}; at least 1 is expected"
     for key in _NOT_NEGATIVE:
         if not values[key] >= 0:
-            yield f"{key} is {values[key]}; 0 or more is expected"
+            yield key, f"{key} is {values[key]}; 0 or more is expected"
     for key in _ABOVE_ZERO:
         if values[key] is not None and not values[key] > 0:
-            yield f"{key} is {values[key]}; a number above 0 is expected"
+            yield key, f"{key} is {values[key]}; a number above 0 is expected"
     for key in _SHARES:
         if values[key] > 1:
-            yield f"{key} is {values[key]}; a share from 0 to 1 is expected"
+            yield key, f"{key} is {values[key]}; a share from 0 to 1 is expected"
     for key in _DECAYS:
         if not 0 <= values[key] < 1:
-            yield f"{key} is {values[key]}; a decay of at least 0 and below 1 is expected"
+            yield key, f"{key} is {values[key]}; a decay of at least 0 and below 1 is expected"
 
 
 def _model(model: ModelConfig) -> Iterator[str]:
@@ -184,6 +191,14 @@ def _data(config: ExperimentConfig) -> Iterator[str]:
             f"data.text_length is {config.data.text_length} but model.text_length is "
             f"{config.model.text_length}; they must be equal: set both"
         )
+    if config.data.data_dir is None and config.data.name not in SHIPPED_DATA:
+        found = nearest(config.data.name, SHIPPED_DATA)
+        yield (
+            f"data.name is '{config.data.name}', which does not ship with byways"
+            + (f"; did you mean '{found}'?" if found else ";")
+            + f" shipped: {', '.join(SHIPPED_DATA)}; for any other TFDS data set say in "
+            "data.data_dir where it is prepared"
+        )
     if config.data.scenes_share > 0 and config.data.name != "emoji_art":
         yield (
             f"data.scenes_share is {config.data.scenes_share:g} with data.name "
@@ -195,6 +210,6 @@ def _round(value: int, step: int) -> int:
     return max(step, round(value / step) * step)
 
 
-def _few(values: typing.Sequence[int]) -> str:
+def _few(values: Sequence[int]) -> str:
     shown = ", ".join(str(value) for value in values[:12])
     return shown + (", …" if len(values) > 12 else "")

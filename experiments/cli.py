@@ -1,0 +1,118 @@
+"""The command line: finds the command, says what is wrong in one line, imports no JAX itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+
+from . import cli_commands as commands
+from .errors import ExperimentError, UsageError
+from .suggest import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        run: takes the arguments after the command's words, gives the exit code.
+        usage: its arguments.
+        summary: one line.
+    """
+
+    run: Callable[[Sequence[str]], int]
+    usage: str
+    summary: str
+
+
+COMMANDS: dict[str, Command | dict[str, Command]] = {
+    "train": Command(
+        commands.train,
+        "PRESET [--run DIR] [--nested.key value …]",
+        "train a model, or go on with a run",
+    ),
+    "evaluate": Command(commands.evaluate, "RUN", "score a run: zero-shot, retrieval, routing"),
+    "report": Command(commands.report, "RUN", "write a run's report: one HTML page"),
+    "presets": Command(commands.presets, "", "list the presets"),
+    "config": {
+        "show": Command(
+            commands.config_show, "PRESET [--nested.key value …]", "print a preset's whole config"
+        ),
+    },
+    "data": {
+        "build": Command(commands.data_build, "NAME", "build a data set again from its sources"),
+        "peek": Command(commands.data_peek, "NAME", "show elements, write a contact sheet"),
+    },
+    "bench": {
+        "moe": Command(commands.bench_moe, "[--json]", "time a sparse layer beside a dense one"),
+    },
+    "doctor": Command(commands.doctor, "", "print versions, devices, caches, data found"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command and gives the process's exit code.
+
+    0 is success, 1 something that went wrong on the way, 2 a command line or config that
+    cannot be, 130 an interrupt.
+    """
+    try:
+        return _dispatch(list(arguments), COMMANDS, "byways")
+    except ExperimentError as error:
+        print(f"byways: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("byways: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; Python would complain once more when flushing.
+        sys.stdout = None
+        return 0
+
+
+def help_text() -> str:
+    """What `byways --help` prints."""
+    rows = []
+    for name, entry in COMMANDS.items():
+        group = {"": entry} if isinstance(entry, Command) else entry
+        for word, command in group.items():
+            usage = " ".join(part for part in (name, word, command.usage) if part)
+            rows.append(f"  {usage:<50} {command.summary}")
+    return "\n".join(
+        [
+            "usage: byways COMMAND …",
+            "",
+            "Sparse mixture-of-experts models over images and text, in JAX.",
+            "",
+            *rows,
+            "",
+            "byways COMMAND --help tells more; byways --version prints the version.",
+        ]
+    )
+
+
+def _dispatch(
+    arguments: list[str], table: dict[str, Command | dict[str, Command]], program: str
+) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if arguments == ["--version"]:
+        from .. import __version__
+
+        print(f"byways {__version__}")
+        return 0
+    word, *rest = arguments
+    if word not in table:
+        raise UsageError(unknown("command", word, table))
+    entry = table[word]
+    if isinstance(entry, Command):
+        return entry.run(rest)
+    if not rest or rest[0] in ("-h", "--help"):
+        for name, command in entry.items():
+            print(f"  {program} {word} {name} {command.usage}  {command.summary}")
+        return 0 if rest else 2
+    if rest[0] not in entry:
+        raise UsageError(unknown(f"command of `{program} {word}`", rest[0], entry))
+    return entry[rest[0]].run(rest[1:])

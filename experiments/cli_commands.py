@@ -1,0 +1,206 @@
+"""What each command does. JAX is imported by what they call, when it is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .cli_options import parse, pick_name
+from .config import ExperimentConfig
+from .config_files import to_dict
+from .errors import UsageError
+from .presets import PRESETS, preset
+from .run_folder import RunFolder, default_run_folder
+from .suggest import unknown
+from .validate import SHIPPED_DATA, check
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Train a model, or go on with a run that was stopped: `byways train PRESET [options]`.
+
+    Attributes:
+        config: every value of the experiment, by its dotted name.
+        run: the run's folder; by default runs/PRESET, with a hash of what you override.
+    """
+
+    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
+    run: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ShowOptions:
+    """Print the whole config that `train` would use: `byways config show PRESET [options]`.
+
+    Attributes:
+        config: every value of the experiment, by its dotted name.
+    """
+
+    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """A run that exists.
+
+    Attributes:
+        run: the run's folder.
+    """
+
+    run: tyro.conf.Positional[Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions:
+    """Time a sparse layer beside a dense one of the same work, interleaved.
+
+    Attributes:
+        json: print one JSON object rather than a table.
+    """
+
+    json: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """No options."""
+
+
+def train(arguments: Sequence[str]) -> int:
+    """`byways train PRESET [--run DIR] [--nested.key value …]`"""
+    if _asks_help(arguments):
+        parse(TrainOptions, arguments, "byways train PRESET", TrainOptions(ExperimentConfig()))
+    name, rest = pick_name(arguments, "preset", "byways train")
+    base = preset(name)
+    options = parse(TrainOptions, rest, f"byways train {name}", TrainOptions(base))
+    config = check(options.config)
+    folder = options.run or default_run_folder(name, config, base)
+    # Before JAX is imported, so that a mistake costs no seconds; `train` looks again.
+    RunFolder(folder).check_start(config)
+
+    from .train import train as train_run
+
+    train_run(config, folder, preset=name)
+    return 0
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """`byways evaluate RUN`"""
+    folder = _existing_run(arguments, "byways evaluate")
+
+    from .compilation_cache import enable_compilation_cache
+    from .evaluation import evaluate_run
+
+    enable_compilation_cache()
+    evaluate_run(folder)
+    return 0
+
+
+def report(arguments: Sequence[str]) -> int:
+    """`byways report RUN`"""
+    folder = _existing_run(arguments, "byways report")
+
+    from .compilation_cache import enable_compilation_cache
+    from .report import write_report
+
+    enable_compilation_cache()
+    print(write_report(folder))
+    return 0
+
+
+def config_show(arguments: Sequence[str]) -> int:
+    """`byways config show PRESET [--nested.key value …]`: JSON, as in a run's config.json."""
+    program = "byways config show"
+    if _asks_help(arguments):
+        parse(ShowOptions, arguments, f"{program} PRESET", ShowOptions(ExperimentConfig()))
+    name, rest = pick_name(arguments, "preset", program)
+    options = parse(ShowOptions, rest, f"{program} {name}", ShowOptions(preset(name)))
+    print(json.dumps(to_dict(check(options.config)), indent=1, ensure_ascii=False))
+    return 0
+
+
+def presets(arguments: Sequence[str]) -> int:
+    """`byways presets`"""
+    parse(NoOptions, arguments, "byways presets")
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from .parameter_counts import count_parameters, short
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("preset", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("awake", justify="right", no_wrap=True)
+    table.add_column("")
+    for name, entry in PRESETS.items():
+        total, awake = count_parameters(entry.config.model)
+        table.add_row(name, short(total), short(awake), entry.description)
+    Console().print(table)
+    return 0
+
+
+def data_build(arguments: Sequence[str]) -> int:
+    """`byways data build NAME`"""
+    name, rest = _data_name(arguments, "byways data build")
+
+    from .cli_data import build
+
+    return build(name, rest)
+
+
+def data_peek(arguments: Sequence[str]) -> int:
+    """`byways data peek NAME`"""
+    name, rest = _data_name(arguments, "byways data peek")
+
+    from .cli_data import peek
+
+    return peek(name, rest)
+
+
+def bench_moe(arguments: Sequence[str]) -> int:
+    """`byways bench moe [--json]`"""
+    options = parse(BenchOptions, arguments, "byways bench moe")
+
+    from .bench_moe import bench_moe as measure
+
+    result = measure()
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for key, value in result.items():
+            print(f"{key:<24} {value}")
+    return 0
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """`byways doctor`"""
+    parse(NoOptions, arguments, "byways doctor")
+
+    from .doctor import examine
+
+    return examine()
+
+
+def _asks_help(arguments: Sequence[str]) -> bool:
+    return bool(arguments) and arguments[0] in ("-h", "--help")
+
+
+def _existing_run(arguments: Sequence[str], program: str) -> Path:
+    folder = parse(RunOptions, arguments, program).run
+    RunFolder(folder).read()
+    return folder
+
+
+def _data_name(arguments: Sequence[str], program: str) -> tuple[str, list[str]]:
+    if _asks_help(arguments):
+        return SHIPPED_DATA[0], list(arguments)
+    name, rest = pick_name(arguments, "data set", program)
+    if name not in SHIPPED_DATA and "--data-dir" not in rest:
+        raise UsageError(unknown("data set", name, SHIPPED_DATA))
+    return name, rest
