@@ -1,0 +1,1 @@
+"""The `emoji_art` data set: its sources, builder, licences and shipped records."""
