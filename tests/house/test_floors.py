@@ -94,3 +94,12 @@ def test_a_face_gives_what_it_lists(package):
         assert getattr(face, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         face.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("package", sorted(n for n, p in modules().items() if p.stem == "__init__"))
+def test_no_file_hides_a_name_of_its_face(package):
+    """Importing PACKAGE.load sets PACKAGE's attribute `load` to the module, for good: a lazy face
+    that means a function by it would give now one, now the other."""
+    listed = set(getattr(importlib.import_module(package), "__all__", ()))
+    beside = {name.rsplit(".", 1)[1] for name in modules() if name.rpartition(".")[0] == package}
+    assert not listed & beside, f"call these files otherwise: {sorted(listed & beside)}"
