@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from .errors import RunError as RunError
     from .errors import UsageError as UsageError
     from .evaluation import evaluate_run as evaluate_run
-    from .load import Run as Run
-    from .load import load as load
+    from .library import Run as Run
+    from .library import load as load
     from .metrics_log import MetricsLog as MetricsLog
     from .presets import PRESETS as PRESETS
     from .presets import preset as preset
     from .report import write_report as write_report
     from .run_folder import RunFolder as RunFolder
-    from .train import train as train
     from .validate import check as check
 
 _HOMES = {
@@ -42,7 +41,7 @@ _HOMES = {
     "MetricsLog": "metrics_log",
     "PRESETS": "presets",
     "Restored": "checkpoints",
-    "Run": "load",
+    "Run": "library",
     "RunError": "errors",
     "RunFolder": "run_folder",
     "UsageError": "errors",
@@ -50,10 +49,9 @@ _HOMES = {
     "enable_compilation_cache": "compilation_cache",
     "evaluate_run": "evaluation",
     "from_dict": "config_files",
-    "load": "load",
+    "load": "library",
     "preset": "presets",
     "to_dict": "config_files",
-    "train": "train",
     "write_report": "report",
 }
 
@@ -78,7 +76,6 @@ __all__ = [
     "load",
     "preset",
     "to_dict",
-    "train",
     "write_report",
 ]
 

@@ -150,8 +150,8 @@ class Checkpoints:
             raise CheckpointError(self._none_whole(rejected))
         return None
 
-    def restore_params(self, step: int | None = None) -> Any:
-        """The parameters alone, as NumPy arrays in nested dictionaries.
+    def restore_params(self, step: int | None = None) -> tuple[int, Any]:
+        """The step, and the parameters alone, as NumPy arrays in nested dictionaries.
 
         Args:
             step: which checkpoint; None is the newest whole one.
@@ -164,7 +164,7 @@ class Checkpoints:
         for candidate in wanted:
             try:
                 self._verified(candidate)
-                return self._restore_params(candidate)
+                return candidate, self._restore_params(candidate)
             except DamagedError as error:
                 rejected.append(f"step {candidate}: {error}")
         raise CheckpointError(self._none_whole(rejected))

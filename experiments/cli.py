@@ -69,6 +69,13 @@ def main(arguments: Sequence[str]) -> int:
         # The reader (`| head`) has gone; Python would complain once more when flushing.
         sys.stdout = None
         return 0
+    except Exception as error:
+        # The other rooms' own errors are written to be read too; any other is a fault of ours,
+        # and its traceback is what a report of it needs.
+        if not type(error).__module__.startswith("byways."):
+            raise
+        print(f"byways: {error}", file=sys.stderr)
+        return 1
 
 
 def help_text() -> str:

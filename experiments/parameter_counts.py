@@ -22,7 +22,7 @@ def count_parameters(model: ModelConfig) -> tuple[int, int]:
     embeddings = 3 * model.patch_size**2 * width + width  # patches, with bias
     embeddings += (patches + model.text_length) * width  # positions
     embeddings += model.vocab_size * width  # pieces
-    heads = 2 * width * model.embed_dim  # a projection per modality
+    heads = 2 * width * model.embed_dim + 1  # a projection per modality, and the temperature
     norm = 2 * width
     attention = 4 * (width * width + width)
     mlp = 2 * width * hidden + hidden + width

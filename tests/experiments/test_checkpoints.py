@@ -132,8 +132,9 @@ def test_parameters_alone(open_checkpoints):
     saved.save(3, state)
     saved.wait()
 
-    params = saved.restore_params()
+    step, params = saved.restore_params()
 
+    assert step == 3
     assert isinstance(params["Encoder"]["kernel"], np.ndarray)
     assert bits(params) == bits(state["params"])
 
