@@ -17,6 +17,7 @@ class AugmentConfig:
         shear: largest shear, as a tangent.
         colour: strength of brightness, contrast and saturation changes, 0 to 1.
         flip: mirror left-right half of the time, where the caption names no side.
+        background: share of drawings laid on a random colour instead of white.
     """
 
     shift: float = 0.08
@@ -25,6 +26,7 @@ class AugmentConfig:
     shear: float = 0.0
     colour: float = 0.3
     flip: bool = True
+    background: float = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +37,22 @@ class DataConfig:
         name: `emoji_art`, `emoji_scenes`, or any TFDS data set prepared as ArrayRecord.
         data_dir: where prepared data sets are; None is the copy shipped in the package.
         scenes_share: share of `emoji_scenes` examples mixed into `emoji_art`.
+        objects_only: train on the object concepts alone (animals, food, travel, activities,
+            objects), rather than on faces, people and symbols as well.
+        label_share: share of captions that are the label alone, without keywords.
         tokenizer: a SentencePiece `.model` file; None is the one shipped.
         text_length: tokens per caption, padding included; longer text is cut and counted.
         workers: Grain worker processes; 0 reads in this process (with prefetching threads).
-        on_bad_image: `skip` (and count) images that do not decode, or raise an `error`.
+        on_bad_image: `skip` (and count) rows whose image does not decode or whose caption is
+            empty, or raise an `error`.
         augment: changes of training images.
     """
 
     name: str = "emoji_art"
     data_dir: str | None = None
     scenes_share: float = 0.0
+    objects_only: bool = False
+    label_share: float = 0.5
     tokenizer: str | None = None
     text_length: int = 12
     workers: int = 0

@@ -163,7 +163,9 @@ def open_folder(folder: Path) -> Prepared:
                 raise RecordError(_mend(path, "is missing", name))
         files[split["name"]] = tuple(paths)
     if not sums:
-        stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for v in files.values() for p in v]
+        stats = [
+            (p.name, p.stat().st_size, p.stat().st_mtime_ns) for v in files.values() for p in v
+        ]
         sums = repr((str(folder), stats)).encode()
     return Prepared(folder, info["name"], splits, files, hashlib.sha256(sums).hexdigest())
 

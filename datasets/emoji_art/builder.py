@@ -76,7 +76,9 @@ class EmojiArt(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        assert self._cache is not None, "EmojiArt needs `cache` to prepare, only to read it does not"
+        assert self._cache is not None, (
+            "EmojiArt needs `cache` to prepare, only to read it does not"
+        )
         concepts = load_catalogue(self._cache)[: self._limit]
         role = "train" if split == "held_out" else split
         if role == "train":
