@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from .metrics import TopK as TopK
     from .metrics import label_ranks as label_ranks
     from .metrics import top_candidates as top_candidates
+    from .protocol import DemoData as DemoData
+    from .protocol import evaluate_model as evaluate_model
     from .retrieval import pair_captions as pair_captions
     from .retrieval import retrieval_recall as retrieval_recall
-    from .routing_stats import routing_statistics as routing_statistics
+    from .routing_stats import measure_routing as measure_routing
     from .text import CANONICAL as CANONICAL
     from .text import Templates as Templates
     from .text import content_hash as content_hash
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "CANONICAL": "text",
+    "DemoData": "protocol",
     "Templates": "text",
     "TopK": "metrics",
     "chance_top_k": "baselines",
@@ -38,18 +41,20 @@ _LAZY = {
     "content_hash": "text",
     "dense_twin": "baselines",
     "dense_twin_record": "baselines",
+    "evaluate_model": "protocol",
     "evaluate_run": "evaluate",
     "label_ranks": "metrics",
     "load_templates": "text",
     "pair_captions": "retrieval",
     "pixel_scores": "baselines",
     "retrieval_recall": "retrieval",
-    "routing_statistics": "routing_stats",
+    "measure_routing": "routing_stats",
     "top_candidates": "metrics",
 }
 
 __all__ = [
     "CANONICAL",
+    "DemoData",
     "Templates",
     "TopK",
     "chance_top_k",
@@ -58,13 +63,14 @@ __all__ = [
     "content_hash",
     "dense_twin",
     "dense_twin_record",
+    "evaluate_model",
     "evaluate_run",
     "label_ranks",
     "load_templates",
+    "measure_routing",
     "pair_captions",
     "pixel_scores",
     "retrieval_recall",
-    "routing_statistics",
     "top_candidates",
 ]
 

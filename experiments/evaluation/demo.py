@@ -195,13 +195,16 @@ def predictions(
 def concept_captions(
     concepts: Sequence[ConceptRow], rows: Int64[np.ndarray, "I"], rule: Callable[[str], str]
 ) -> list[list[str]]:
-    """Each image's captions for retrieval: its label, and its keywords joined by commas."""
+    """Each image's captions for retrieval: its label, and its first four keywords.
+
+    Both are of the form that training captions have (`draw_caption` of the data sets).
+    """
     captions = []
     for row in rows:
         concept = concepts[int(row)]
         texts = [concept.label]
         if concept.keywords:
-            texts.append(", ".join(concept.keywords))
+            texts.append(" ".join(concept.keywords[:4]))
         captions.append([rule(text) for text in texts])
     return captions
 

@@ -1,4 +1,4 @@
-"""Evaluates a run: `results.json` and `predictions.json` in its folder, and a table.
+"""Evaluates a run: `results.json` and `predictions.json` in its folder, and tables.
 
 Everything here is dropless and masked: no capacity limit, no router noise, no padding row
 counted. The one exception is on purpose and lives in `routing_stats.py`, which measures
@@ -7,111 +7,101 @@ what the capacity of *training* would drop.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from rich.console import Console
 
-from .baselines import dense_twin, pixel_scores
-from .demo import (
-    ConceptRow,
-    chance_by_share,
-    concept_captions,
-    embed_drawings,
-    object_candidates,
-    predictions,
-    retrieval_scores,
-    scores_by_share,
-)
-from .text import CANONICAL, Templates, content_hash
-from .zero_shot import EmbedImages, EmbedTexts, class_embeddings
+from ...datasets import Examples, load_examples, open_data
+from ..files import write_bytes, write_json
+from ..run_folder import RunFolder
+from .protocol import VALIDATION_ARTIST, DemoData, evaluate_model
+from .routing_stats import measure_routing, paired_batches
+from .table import retrieval_table, routing_table, score_table
+from .text import Templates, load_templates
 
-# The artists that training never saw: two for the score, one to tune on.
-TEST_ARTISTS = ("noto", "noto-v1")
-VALIDATION_ARTIST = "emojione-v1"
+if TYPE_CHECKING:
+    from ..library import Run
+
+# Images embedded at a time; bounds memory and changes nothing else.
+BATCH = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class DemoData:
-    """What the emoji-art protocol reads.
+def demo_data(examples: Examples) -> DemoData:
+    """The protocol's view of `emoji_art`."""
 
-    Attributes:
-        concepts: the concept table.
-        batches: artist -> its batches, in the data contract's form.
-        training: drawings that training saw, (J,S,S,3) uint8, and their concepts (J,).
-        held_out: the training artists' drawings of held-out concepts, which training did
-            not see; for the harder pixel matcher only.
-    """
+    def drawings(split: str) -> tuple[np.ndarray, np.ndarray]:
+        rows = examples.rows(split)
+        return examples.images(rows), examples.concept[rows]
 
-    concepts: Sequence[ConceptRow]
-    batches: Callable[[str], Iterable[dict[str, np.ndarray]]]
-    training: tuple[UInt8[np.ndarray, "J S S 3"], Int64[np.ndarray, "J"]]
-    held_out: tuple[UInt8[np.ndarray, "H S S 3"], Int64[np.ndarray, "H"]]
+    def batches(artist: str) -> Iterator[dict[str, np.ndarray]]:
+        rows = examples.rows(artist=artist)
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            # Not padded here: `Run.embed_images` pads what it compiles, and masks it.
+            yield {
+                "image": examples.images(part),
+                "concept": examples.concept[part],
+                "id": part,
+                "mask": np.ones(len(part), bool),
+            }
+
+    return DemoData(examples.concepts, batches, drawings("train"), drawings("held_out"))
 
 
-def evaluate_model(
-    embed_images: EmbedImages,
-    embed_texts: EmbedTexts,
-    data: DemoData,
-    templates: Templates,
-    artists: Sequence[str] = (*TEST_ARTISTS, VALIDATION_ARTIST),
+def evaluate_loaded(
+    run: Run, examples: Examples, templates: Templates
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Runs the whole protocol on two embedding functions.
+    """The contents of `results.json` and `predictions.json` for a loaded run."""
+    results, predicted = evaluate_model(
+        run.embed_images, run.embed_texts, demo_data(examples), templates
+    )
+    rows = examples.rows(artist=VALIDATION_ARTIST)
+    batches = paired_batches(examples, rows, run.tokenizer, run.config)
+    results["routing"] = measure_routing(run.config, run.params, batches)
+    head = {"format": 1, "run": run.folder.name, "step": run.step, "dropless": True}
+    return {**head, **results}, {"format": 1, "step": run.step, **predicted}
+
+
+def evaluate_run(
+    folder: Path | str, templates: str = "name_only", console: Console | None = None
+) -> dict[str, Any]:
+    """Evaluates a run and writes `results.json` and `predictions.json` into its folder.
 
     Args:
-        embed_images: (n,S,S,3) uint8 -> (n,F).
-        embed_texts: n texts -> (n,F).
-        data: the drawings and the concept table.
-        templates: prompts for the class names.
-        artists: whose drawings to score.
+        folder: the run folder; its newest whole checkpoint is taken.
+        templates: name of a template set.
+        console: where the tables go; None is standard output.
 
     Returns:
-        The parts of `results.json` and `predictions.json` that a model decides.
+        What `results.json` holds.
+
+    Raises:
+        RunError, CheckpointError: as `load`.
+        RecordError: the shipped drawings are missing or corrupt.
+        KeyError: no such template set.
     """
-    candidates = object_candidates(data.concepts, templates)
-    concept_held_out = np.array([concept.held_out for concept in data.concepts], bool)
-    classes = class_embeddings(embed_texts, candidates.names, templates)
-    rule = CANONICAL[templates.canonical]
+    from ..library import load
 
-    results: dict[str, Any] = {"retrieval": {}}
-    baselines: dict[str, Any] = {
-        "chance": {"retrieval": {}},
-        "pixel_nearest_neighbour": {},
-        "pixel_nearest_neighbour_with_held_out": {},
-    }
-    predicted: dict[str, Any] = {"names": list(candidates.names), "artists": {}}
-    for artist in artists:
-        drawings = embed_drawings(
-            data.batches(artist), embed_images, lambda c: candidates.of_concept[c] >= 0
-        )
+    chosen = load_templates(templates)
+    run = load(folder)
+    examples = load_examples(open_data("emoji_art"), run.config.model.image_size)
+    results, predicted = evaluate_loaded(run, examples, chosen)
+    place = RunFolder(folder)
+    # Predictions first: who finds results also finds the predictions that belong to them.
+    write_bytes(place.path / "predictions.json", compact_json(predicted))
+    write_json(place.results_file, results)
+    console = console or Console()
+    console.print(score_table(results))
+    console.print(retrieval_table(results))
+    if results["routing"]["layers"]:
+        console.print(routing_table(results["routing"]))
+    return results
 
-        def share(scores, drawings=drawings):
-            return scores_by_share(scores, drawings.concepts, candidates, concept_held_out)
 
-        scores = drawings.embeddings @ classes.T
-        results[artist] = share(scores)
-        baselines["chance"][artist] = chance_by_share(results[artist])
-        seen, more = (
-            pixel_scores(
-                drawings.images, images, candidates.of_concept[shown], len(candidates.names)
-            )
-            for images, shown in (data.training, data.held_out)
-        )
-        baselines["pixel_nearest_neighbour"][artist] = share(seen)
-        with_more = share(np.maximum(seen, more))
-        baselines["pixel_nearest_neighbour_with_held_out"][artist] = with_more
-        captions = concept_captions(data.concepts, drawings.concepts, rule)
-        found, chance = retrieval_scores(drawings, captions, embed_texts)
-        results["retrieval"][artist] = found
-        baselines["chance"]["retrieval"][artist] = chance
-        predicted["artists"][artist] = predictions(scores, drawings, candidates, concept_held_out)
-
-    twin = dense_twin()
-    if twin is not None:
-        baselines["dense_twin"] = twin
-    results["baselines"] = baselines
-    results["templates"] = {"name": templates.name, "sha256": templates.sha256}
-    results["class_names_sha256"] = content_hash(list(candidates.names))
-    return results, predicted
+def compact_json(value: Any) -> bytes:
+    """One line of JSON, for files that no person reads."""
+    return (json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n").encode()

@@ -98,7 +98,7 @@ def routing_table(routing: dict[str, Any]) -> Table:
                 layer,
                 modality,
                 f"{100 * part['success']:.1f}",
-                f"{100 * part['success_random']:.1f}",
+                f"{100 * entry['success_random']:.1f}",
                 f"{part['local_entropy']:.2f}",
                 f"{part['global_entropy']:.2f}",
                 str(len(entry["dead_experts"])),

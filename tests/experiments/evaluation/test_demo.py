@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from byways.experiments.evaluation import Templates
 from byways.experiments.evaluation.demo import object_candidates
-from byways.experiments.evaluation.evaluate import DemoData, evaluate_model
+from byways.experiments.evaluation.protocol import DemoData, evaluate_model
 
 NAMES = Templates("name_only", 1, "lower", ("{}",))
 
@@ -119,13 +119,13 @@ def test_the_protocol_by_hand():
 def test_retrieval_of_the_protocol_by_hand():
     results, _ = evaluate_model(embed_images, embed_texts, data(), NAMES, ("noto",))
     found = results["retrieval"]["noto"]
-    # Texts: "cat", "pet, animal" (of cat and dog both), "tree", "dog", "house".
+    # Texts: "cat", "pet animal" (of cat and dog both), "tree", "dog", "house".
     assert found["image_to_text"]["candidates"] == 5
     assert found["image_to_text"]["n"] == 4
     assert found["image_to_text"]["r1"] == 0.75
     assert found["text_to_image"]["n"] == 5
     # "house" finds the house first (its embedding has a share of it, the others none) and
-    # "tree" the tree; "pet, animal" is near everything: the house, of two bright
+    # "tree" the tree; "pet animal" is near everything: the house, of two bright
     # directions, is nearest, then three that tie, two of them right.
     assert found["text_to_image"]["r1"] == pytest.approx(4 / 5)
     chance = results["baselines"]["chance"]["retrieval"]["noto"]["text_to_image"]

@@ -51,8 +51,12 @@ def test_the_dense_twin_is_shown_where_it_is():
 
 
 def test_routing_table():
-    part = {"success": 0.97, "success_random": 0.91, "local_entropy": 0.5, "global_entropy": 2.0}
-    layer = {"modalities": {"image": part, "text": part}, "dead_experts": [3]}
+    part = {"success": 0.97, "local_entropy": 0.5, "global_entropy": 2.0}
+    layer = {
+        "modalities": {"image": part, "text": part},
+        "dead_experts": [3],
+        "success_random": 0.91,
+    }
     text = shown(routing_table({"capacity_factor": 1.25, "layers": {"encoderblock_1": layer}}))
     assert "C = 1.25" in text
     assert all(value in text for value in ("encoderblock_1", "97.0", "91.0", "2.00"))
