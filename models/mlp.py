@@ -27,7 +27,10 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """(…, D) to (…, D) in `dtype`."""
-        width = x.shape[-1]
+        *batch, width = x.shape
+        # Over one axis of rows, XLA's CPU back end takes the weight gradients without first
+        # transposing both operands: a quarter off the backward pass of a (G, T, D) input.
+        x = x.reshape(-1, width)
         for i, features in enumerate((self.hidden, width)):
             x = nn.Dense(
                 features,
@@ -37,4 +40,4 @@ class Mlp(nn.Module):
                 name=f"Dense_{i}",
             )(x)
             x = gelu(x) if i == 0 else x
-        return x
+        return x.reshape(*batch, width)

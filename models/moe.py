@@ -117,7 +117,13 @@ class Router(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "G T D"]) -> Float[Array, "G T E"]:
         """(G, T, D) to (G, T, E) float32."""
-        dense = nn.Dense(self.num_experts, use_bias=False, dtype=jnp.float32, name="dense")
+        dense = nn.Dense(
+            self.num_experts,
+            use_bias=False,
+            dtype=jnp.float32,
+            precision="highest",  # accelerators would multiply in fewer bits
+            name="dense",
+        )
         return dense(x.astype(jnp.float32))
 
 

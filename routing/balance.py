@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def squared_cv(values: Float[Array, "*batch E"]) -> Float[Array, "*batch"]:
@@ -24,18 +23,17 @@ def squared_cv(values: Float[Array, "*batch E"]) -> Float[Array, "*batch"]:
 def load_probabilities(
     logits: Float[Array, "G T E"],
     noisy_logits: Float[Array, "G T E"],
-    selected: int,
+    last_choice: Int[Array, "G T"],
     sigma: float,
 ) -> Float[Array, "G T E"]:
     """P(expert is among the token's K best, were its noise drawn again), V-MoE appendix A.
 
-    p_e = 1 - Phi((thr - logit_e) / sigma), thr the K-th largest *noisy* logit of the token,
-    Phi the standard normal distribution function. Gradients flow through the clean logits
+    p_e = 1 - Phi((thr - logit_e) / sigma), thr the K-th largest *noisy* logit of the token
+    (that of its `last_choice`), Phi the standard normal distribution function. Gradients flow through the clean logits
     and, as in V-MoE's code, through the threshold.
     """
-    kth = lax.top_k(lax.stop_gradient(noisy_logits), selected)[1][..., -1:]
-    experts = jnp.arange(logits.shape[-1])
-    threshold = jnp.sum(jnp.where(experts == kth, noisy_logits, 0.0), axis=-1, keepdims=True)
+    last = last_choice[..., None] == jnp.arange(logits.shape[-1])
+    threshold = jnp.sum(jnp.where(last, noisy_logits, 0.0), axis=-1, keepdims=True)
     # 1 - Phi(x) = Phi(-x), which keeps its precision in the far tail.
     return jax.scipy.stats.norm.cdf((logits - threshold) / sigma)
 

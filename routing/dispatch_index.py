@@ -69,16 +69,32 @@ def _gather_slots(
 
 
 def _gather_pairs(
-    buffers: Float[Array, "E N D"], slot_of_pair: Int[Array, "G *P"]
-) -> Float[Array, "G *P D"]:
+    buffers: Float[Array, "E N D"], slot_of_pair: Int[Array, "G P"]
+) -> Float[Array, "G P D"]:
     """The rows of the buffers where the pairs sit; zero for pairs without a slot."""
     groups = slot_of_pair.shape[0]
     total = buffers.shape[1]
     capacity = total // groups
     # Slot e*C+c of group g is row g*C+c of expert e.
     expert, slot = slot_of_pair // capacity, slot_of_pair % capacity
-    rows = jnp.arange(groups, dtype=jnp.int32).reshape((groups,) + (1,) * (slot_of_pair.ndim - 1))
+    rows = jnp.arange(groups, dtype=jnp.int32)[:, None]
     return buffers.at[expert, rows * capacity + slot].get(mode="fill", fill_value=0)
+
+
+def _weighted_sum(
+    buffers: Float[Array, "E N D"],
+    weight: Float[Array, "G T K"],
+    slot_of_pair: Int[Array, "G T K"],
+) -> Float[Array, "G T D"]:
+    """Sum over K of weight * row, float32."""
+    # One gather per choice fuses with its multiplication and the sum: no (G, T, K, D) array.
+    return sum(
+        (
+            weight[..., k, None] * _gather_pairs(buffers, slot_of_pair[..., k]).astype(jnp.float32)
+            for k in range(slot_of_pair.shape[-1])
+        ),
+        start=jnp.zeros((), jnp.float32),
+    )
 
 
 @jax.custom_vjp
@@ -95,8 +111,8 @@ def _to_slots_fwd(tokens, token_of_slot, slot_of_pair):
 
 
 def _to_slots_bwd(slot_of_pair, grad):
-    picked = _gather_pairs(grad, slot_of_pair).astype(jnp.float32)
-    return jnp.sum(picked, axis=2).astype(grad.dtype), None, None
+    ones = jnp.ones(slot_of_pair.shape, jnp.float32)
+    return _weighted_sum(grad, ones, slot_of_pair).astype(grad.dtype), None, None
 
 
 _to_slots.defvjp(_to_slots_fwd, _to_slots_bwd)
@@ -110,8 +126,7 @@ def _from_slots(
     slot_of_pair: Int[Array, "G T K"],
     pair: Int[Array, "G S"],
 ) -> Float[Array, "G T D"]:
-    picked = _gather_pairs(buffers, slot_of_pair).astype(jnp.float32)
-    return jnp.sum(weight[..., None] * picked, axis=2)
+    return _weighted_sum(buffers, weight, slot_of_pair)
 
 
 def _from_slots_fwd(buffers, weight, token_of_slot, slot_of_pair, pair):

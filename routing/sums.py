@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .balance import load_probabilities, squared_cv
 from .top_k import TopKRouting
@@ -88,43 +89,60 @@ def routing_sums(
     if modality.shape != mask.shape:
         raise ValueError(f"modality has shape {modality.shape}, expected (G, T) = {mask.shape}")
     experts = pairs.num_experts
-    log_probs = jax.nn.log_softmax(logits, axis=-1)
+    logsumexp = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    log_probs = logits - logsumexp
     probs = jnp.exp(log_probs)
-    member = mask[..., None] & (modality[..., None] == jnp.arange(num_modalities))
-    member = member.astype(jnp.float32)
-    valid = mask.astype(jnp.float32)
 
-    def by_modality(values: Float[Array, "G T"]) -> Float[Array, " M"]:
-        return jnp.einsum("gt,gtm->m", values, member)
-
+    # Per group, what the balance losses compare between experts.
     occupied = jnp.any(mask, axis=1).astype(jnp.float32)
-    per_group = jnp.einsum("gte,gt->ge", probs, valid)
-    load_e = jnp.zeros((experts,), jnp.float32)
-    load = jnp.zeros((), jnp.float32)
+    valid = mask[..., None].astype(jnp.float32)
+    importance = jnp.sum(squared_cv(jnp.sum(probs * valid, axis=1)) * occupied)
+    load, load_e = jnp.zeros(()), jnp.zeros((experts,))
     if routing.sigma > 0:
-        wins = load_probabilities(logits, routing.noisy_logits, routing.selected, routing.sigma)
-        load_g = jnp.einsum("gte,gt->ge", wins, valid)
-        load_e, load = jnp.sum(load_g, axis=0), jnp.sum(squared_cv(load_g) * occupied)
+        last = pairs.expert.reshape(*mask.shape, routing.selected)[..., -1]
+        wins = load_probabilities(logits, routing.noisy_logits, last, routing.sigma)
+        load_g = jnp.sum(wins * valid, axis=1)
+        load, load_e = jnp.sum(squared_cv(load_g) * occupied), jnp.sum(load_g, axis=0)
 
-    def pairs_by_modality(which: Array) -> Float[Array, "M E"]:
-        one_hot = which[..., None] & (pairs.expert[..., None] == jnp.arange(experts))
-        one_hot = one_hot.reshape(*mask.shape, routing.selected, experts)
-        return jnp.einsum("gte,gtm->me", jnp.sum(one_hot.astype(jnp.float32), axis=2), member)
+    # Per modality, everything else: the columns of one product with the membership matrix,
+    # since many small products cost more than they compute.
+    def per_expert(which: Bool[Array, "G P"]) -> Float[Array, "G T E"]:
+        chosen = which[..., None] & (pairs.expert[..., None] == jnp.arange(experts))
+        return jnp.sum(chosen.reshape(*mask.shape, -1, experts), axis=2, dtype=jnp.float32)
 
-    kept = pairs.kept.reshape(*mask.shape, routing.selected)
+    kept = per_expert(pairs.kept)
+    columns = {
+        "probs": probs,
+        "assigned": per_expert(pairs.routed),
+        "kept": kept,
+        "entropy": -jnp.sum(probs * log_probs, axis=-1, keepdims=True),
+        "top_gate": jnp.max(probs, axis=-1, keepdims=True),
+        "processed": jnp.minimum(jnp.sum(kept, axis=-1, keepdims=True), 1.0),
+        "tokens": valid,
+        "z": jnp.square(logsumexp),
+    }
+    member = mask[..., None] & (modality[..., None] == jnp.arange(num_modalities))
+    table = jnp.einsum(
+        "gtm,gtf->mf",
+        member.astype(jnp.float32),
+        jnp.concatenate([*columns.values()], axis=-1),
+        precision="highest",  # accelerators would round the columns to fewer bits
+    )
+    ends = list(itertools.accumulate(column.shape[-1] for column in columns.values()))
+    total = dict(zip(columns, jnp.split(table, ends[:-1], axis=1), strict=True))
     return RoutingSums(
         groups=jnp.sum(occupied),
-        importance=jnp.sum(squared_cv(per_group) * occupied),
+        importance=importance,
         load=load,
         load_e=load_e,
-        z=jnp.sum(jnp.square(jax.nn.logsumexp(logits, axis=-1)) * valid),
-        tokens=jnp.sum(member, axis=(0, 1)),
-        probs=jnp.einsum("gte,gtm->me", probs, member),
-        entropy=by_modality(-jnp.sum(probs * log_probs, axis=-1)),
-        top_gate=by_modality(jnp.max(probs, axis=-1)),
-        assigned=pairs_by_modality(pairs.routed),
-        kept=pairs_by_modality(pairs.kept),
-        processed=by_modality(jnp.any(kept, axis=-1).astype(jnp.float32)),
+        z=jnp.sum(total["z"]),
+        tokens=total["tokens"][:, 0],
+        probs=total["probs"],
+        entropy=total["entropy"][:, 0],
+        top_gate=total["top_gate"][:, 0],
+        assigned=total["assigned"],
+        kept=total["kept"],
+        processed=total["processed"][:, 0],
         stochastic=routing.sigma > 0,
         selected=routing.selected,
     )
