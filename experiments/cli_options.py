@@ -35,7 +35,8 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: T | No
     import tyro
 
     check_options(arguments, option_types(kind), program)
-    return tyro.cli(kind, prog=program, args=list(arguments), default=default)
+    result = tyro.cli(kind, prog=program, args=list(arguments), default=default)
+    return typing.cast(T, result)
 
 
 def option_types(kind: type) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def _paper(
             text_length=16,
             workers=16,
             on_bad_image="skip",
-            augment=AugmentConfig(shift=0.0, zoom=0.0, rotate=0.0, colour=0.0, flip=False),
+            augment=AugmentConfig(
+                shift=0.0, zoom=0.0, rotate=0.0, colour=0.0, flip=False, background=0.0
+            ),
         ),
         # tau_image = log 20, tau_text = log 9; one weight, 0.04, over the averaged losses.
         loss=LossConfig(auxiliary=0.04, local=("text",), threshold_image=20.0, threshold_text=9.0),

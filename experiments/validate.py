@@ -50,6 +50,7 @@ SHIPPED_DATA = ("emoji_art", "emoji_scenes")
 
 _AT_LEAST_ONE = (
     *("batch_size", "steps", "log_every", "loss.chunks", "data.text_length"),
+    "optimizer.ns_steps",
     *("checkpoint.every", "checkpoint.keep_last"),
     *("model.image_size", "model.patch_size", "model.width", "model.hidden", "model.depth"),
     *("model.heads", "model.text_length", "model.vocab_size", "model.embed_dim"),
@@ -60,13 +61,16 @@ _NOT_NEGATIVE = (
     *("loss.auxiliary", "loss.threshold_image", "loss.threshold_text", "model.moe.noise_std"),
     *("optimizer.warmup", "optimizer.final_lr", "optimizer.weight_decay", "optimizer.clip"),
     *("data.augment.shift", "data.augment.zoom", "data.augment.rotate", "data.augment.shear"),
-    *("data.augment.colour", "data.scenes_share"),
+    *("data.augment.colour", "data.augment.background", "data.scenes_share", "data.label_share"),
 )
 _ABOVE_ZERO = (
-    *("optimizer.lr", "model.initial_temperature"),
+    *("optimizer.lr", "optimizer.adam_lr", "model.initial_temperature"),
     *("model.moe.capacity_factor", "model.moe.eval_capacity_factor"),
 )
-_SHARES = ("data.scenes_share", "data.augment.colour", "optimizer.final_lr")
+_SHARES = (
+    *("data.scenes_share", "data.label_share", "optimizer.final_lr"),
+    *("data.augment.colour", "data.augment.background"),
+)
 _DECAYS = ("optimizer.b1", "optimizer.b2")
 
 
