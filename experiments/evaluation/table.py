@@ -1,78 +1,118 @@
-"""A result file as a table on the terminal: every score beside its baselines."""
+"""A result file as tables that fit a terminal of 80 columns: scores beside their baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 _SHARES = {
-    "all": "all concepts",
-    "seen": "seen concepts",
-    "held_out": "held-out concepts",
-    "held_out_among_held_out": "held-out, ranked among themselves",
+    "all": "all",
+    "seen": "seen",
+    "held_out": "held out",
+    "held_out_among_held_out": "held out*",
 }
+
+
+def _table(title: str, columns: Sequence[str], words: int, caption: str = "") -> Table:
+    """An empty table whose first `words` columns are text and the rest numbers."""
+    table = Table(
+        title=title,
+        caption=caption or None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    for number, name in enumerate(columns):
+        table.add_column(
+            name,
+            justify="left" if number < words else "right",
+            style="bold" if name == "run" else None,
+            no_wrap=True,
+        )
+    return table
 
 
 def _percent(entry: dict[str, Any] | None, keys: tuple[str, ...]) -> str:
     if entry is None:
         return "–"
-    return " / ".join(f"{100 * entry[key]:.1f}" for key in keys)
+    return "/".join(f"{100 * entry[key]:.1f}" for key in keys)
+
+
+def _twin(results: dict[str, Any]) -> dict[str, Any]:
+    return results["baselines"].get("dense_twin", {}).get("scores", {})
+
+
+def _names(results: dict[str, Any], share: str) -> int:
+    artists = results["baselines"]["pixel_nearest_neighbour"]
+    return max(results[a].get(share, {}).get("candidates", 0) for a in artists)
 
 
 def score_table(results: dict[str, Any]) -> Table:
-    """Zero-shot @1 / @5 in per cent, one row an artist and share.
+    """Zero-shot @1/@5 in per cent, one row an artist and share of the images.
 
     Args:
         results: the contents of `results.json`.
     """
     baselines = results["baselines"]
-    columns = [
-        ("run", results),
-        ("dense twin", baselines.get("dense_twin", {}).get("scores")),
-        ("pixel matcher", baselines["pixel_nearest_neighbour"]),
-        (
-            "pixel matcher shown\nheld-out drawings",
-            baselines["pixel_nearest_neighbour_with_held_out"],
-        ),
-        ("chance", baselines["chance"]),
-    ]
-    columns = [(name, scores) for name, scores in columns if scores]
-    table = Table(title="Zero-shot, top-1 / top-5, per cent", title_justify="left")
-    table.add_column("artist")
-    table.add_column("images of")
-    table.add_column("n", justify="right")
-    table.add_column("names", justify="right")
-    for name, _ in columns:
-        table.add_column(name, justify="right", style="bold" if name == "run" else None)
-    for artist in baselines["pixel_nearest_neighbour"]:
-        for share, entry in results[artist].items():
+    columns = {
+        "run": results,
+        "dense": _twin(results),
+        "pixels": baselines["pixel_nearest_neighbour"],
+        "pixels+": baselines["pixel_nearest_neighbour_with_held_out"],
+        "chance": baselines["chance"],
+    }
+    columns = {name: scores for name, scores in columns.items() if scores}
+    artists = list(baselines["pixel_nearest_neighbour"])
+    table = _table(
+        "Zero-shot, top-1/top-5, per cent",
+        ("artist", "images", "n", *columns),
+        2,
+        f"Ranked among {_names(results, 'all')} names; held out*: among the "
+        f"{_names(results, 'held_out_among_held_out')} held-out names only.\n"
+        "pixels: nearest training drawing; pixels+: shown held-out concepts too.",
+    )
+    for artist in artists:
+        for number, (share, entry) in enumerate(results[artist].items()):
             cells = [
                 _percent(scores.get(artist, {}).get(share), ("top1", "top5"))
-                for _, scores in columns
+                for scores in columns.values()
             ]
-            row = (artist, _SHARES[share], str(entry["n"]), str(entry["candidates"]))
-            table.add_row(*row, *cells, end_section=share == list(results[artist])[-1])
+            table.add_row(
+                "" if number else artist,
+                _SHARES[share],
+                str(entry["n"]),
+                *cells,
+                end_section=number == len(results[artist]) - 1,
+            )
     return table
 
 
 def retrieval_table(results: dict[str, Any]) -> Table:
-    """Recall at 1 / 5 / 10 in per cent, both ways, one row an artist and way."""
-    twin = results["baselines"].get("dense_twin", {}).get("scores", {}).get("retrieval")
-    chance = results["baselines"]["chance"]["retrieval"]
-    table = Table(title="Retrieval, R@1 / R@5 / R@10, per cent", title_justify="left")
-    for name in ("artist", "way"):
-        table.add_column(name)
-    for name in ("n", "candidates", "run", *(("dense twin",) if twin else ()), "chance"):
-        table.add_column(name, justify="right", style="bold" if name == "run" else None)
-    keys = ("r1", "r5", "r10")
+    """Recall at 1/5/10 in per cent, both ways, one row an artist and way."""
+    columns = {
+        "run": results["retrieval"],
+        "dense": _twin(results).get("retrieval"),
+        "chance": results["baselines"]["chance"]["retrieval"],
+    }
+    columns = {name: scores for name, scores in columns.items() if scores}
+    table = _table("Retrieval, R@1/R@5/R@10, per cent", ("artist", "way", "among", *columns), 2)
     for artist, ways in results["retrieval"].items():
-        for way, entry in ways.items():
-            row = [artist, way.replace("_", " "), str(entry["n"]), str(entry["candidates"])]
-            row.append(_percent(entry, keys))
-            if twin:
-                row.append(_percent(twin.get(artist, {}).get(way), keys))
-            table.add_row(*row, _percent(chance[artist][way], keys))
+        for number, (way, entry) in enumerate(ways.items()):
+            cells = [
+                _percent(scores.get(artist, {}).get(way), ("r1", "r5", "r10"))
+                for scores in columns.values()
+            ]
+            table.add_row(
+                "" if number else artist,
+                way.replace("_to_", "→"),
+                str(entry["candidates"]),
+                *cells,
+            )
     return table
 
 
@@ -82,25 +122,21 @@ def routing_table(routing: dict[str, Any]) -> Table:
     Args:
         routing: the `routing` part of `results.json`.
     """
-    table = Table(
-        title=f"Routing at the training capacity (C = {routing['capacity_factor']:g})",
-        title_justify="left",
+    table = _table(
+        f"Routing at the training capacity (C = {routing['capacity_factor']:g})",
+        ("layer", "tokens", "success %", "random %", "local H", "global H", "dead"),
+        2,
+        "success: tokens with a slot; random: the same, random router; H: nats.",
     )
-    table.add_column("layer")
-    table.add_column("tokens")
-    for name in (
-        "success, %", "random router, %", "local entropy", "global entropy", "dead experts",
-    ):  # fmt: skip
-        table.add_column(name, justify="right")
     for layer, entry in routing["layers"].items():
-        for modality, part in entry["modalities"].items():
+        for number, (modality, part) in enumerate(entry["modalities"].items()):
             table.add_row(
-                layer,
+                "" if number else layer,
                 modality,
                 f"{100 * part['success']:.1f}",
                 f"{100 * entry['success_random']:.1f}",
                 f"{part['local_entropy']:.2f}",
                 f"{part['global_entropy']:.2f}",
-                str(len(entry["dead_experts"])),
+                "" if number else str(len(entry["dead_experts"])),
             )
     return table
