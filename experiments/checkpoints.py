@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from .config import CheckpointConfig
 from .config_files import describe_differences, differences
 from .errors import CheckpointError
-from .files import remove_tree
+from .files import remove_tree, sync_tree
 from .manifest import DamagedError, Manifest, describe_files, read_manifest, verify_files
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
@@ -199,6 +199,9 @@ class Checkpoints:
         step = manifest.step
         try:
             self._saver.wait_until_finished()
+            # On the disk before the manifest says so, and before an older one is deleted: what
+            # is only in memory is lost when the power goes.
+            sync_tree(self._path(step))
             files = describe_files(self._path(step))
             dataclasses.replace(manifest, files=files).write(self._manifest(step))
         except Exception as error:

@@ -27,6 +27,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         # mkstemp makes files private; a run folder is meant to be read by others.
         os.chmod(name, 0o644)
         os.replace(name, path)
+        _sync(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -56,6 +57,22 @@ def canonical_json(value: Any) -> bytes:
         b'{"a":[2,3],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sync_tree(folder: Path) -> None:
+    """Brings every file below a folder, and the folders, from memory onto the disk."""
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_tree(path: Path) -> None:

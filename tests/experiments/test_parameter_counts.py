@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
-
 from byways.experiments.parameter_counts import count_parameters
 from byways.experiments.presets import preset
 from byways.models import Limoe
