@@ -63,7 +63,7 @@ class ModelConfig:
     depth: int = 4
     heads: int = 3
     text_length: int = 12
-    vocab_size: int = 1024
+    vocab_size: int = 2048
     embed_dim: int = 96
     initial_temperature: float = 0.1
     dtype: Literal["float32", "bfloat16"] = "float32"
