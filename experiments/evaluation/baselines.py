@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
-from importlib import resources
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -119,5 +118,5 @@ def dense_twin_record(run: Path) -> dict[str, Any]:
 
 def dense_twin() -> dict[str, Any] | None:
     """The committed scores of the dense twin (`dense_twin.json`), or None if there are none."""
-    file = resources.files(__package__).joinpath("dense_twin.json")
+    file = Path(__file__).with_name("dense_twin.json")
     return json.loads(file.read_text("utf-8")) if file.is_file() else None

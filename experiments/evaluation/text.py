@@ -12,7 +12,7 @@ import json
 import re
 import string
 from collections.abc import Callable, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from ..files import canonical_json
@@ -104,7 +104,7 @@ def load_templates(name: str) -> Templates:
     Raises:
         KeyError: if there is no such set; the message lists those there are.
     """
-    text = resources.files(__package__).joinpath("templates.json").read_text("utf-8")
+    text = Path(__file__).with_name("templates.json").read_text("utf-8")
     sets = json.loads(text)["sets"]
     if name not in sets:
         raise KeyError(f"no template set {name!r}; there are {sorted(sets)}")
