@@ -29,8 +29,8 @@ def load_probabilities(
     """P(expert is among the token's K best, were its noise drawn again), V-MoE appendix A.
 
     p_e = 1 - Phi((thr - logit_e) / sigma), thr the K-th largest *noisy* logit of the token
-    (that of its `last_choice`), Phi the standard normal distribution function. Gradients flow through the clean logits
-    and, as in V-MoE's code, through the threshold.
+    (that of its `last_choice`), Phi the standard normal distribution function. Gradients
+    flow through the clean logits and, as in V-MoE's code, through the threshold.
     """
     last = last_choice[..., None] == jnp.arange(logits.shape[-1])
     threshold = jnp.sum(jnp.where(last, noisy_logits, 0.0), axis=-1, keepdims=True)

@@ -41,12 +41,14 @@ class ExpertMlp:
         up_bias: (E, H).
         down: (E, H, D).
         down_bias: (E, D).
+
+    Inside a scan or map over E, an instance holds one expert, without that axis.
     """
 
-    up: Float[Array, "E D H"]
-    up_bias: Float[Array, "E H"]
-    down: Float[Array, "E H D"]
-    down_bias: Float[Array, "E D"]
+    up: Float[Array, "*E D H"]
+    up_bias: Float[Array, "*E H"]
+    down: Float[Array, "*E H D"]
+    down_bias: Float[Array, "*E D"]
 
     def astype(self, dtype: DTypeLike) -> ExpertMlp:
         """The same experts in another type (done once, before loops over blocks)."""
