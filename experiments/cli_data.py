@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .cli_options import parse
+from .errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """Build a data set again from its sources.
+    """Build a data set again from its sources, and compare it with the shipped one.
 
     Attributes:
-        output: folder to write it to; by default `data/NAME`.
+        output: folder to write NAME/VERSION in.
+        cache: folder of npm tarballs; by default in this user's cache.
     """
 
-    output: Path | None = None
+    output: Path = Path("data")
+    cache: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,25 +28,31 @@ class PeekOptions:
     """Show elements of a data set and write a contact sheet.
 
     Attributes:
-        count: how many elements.
+        count: how many elements, spread over the split.
         split: which part of it.
-        output: the contact sheet, a PNG; by default `NAME.png`.
+        output: the contact sheet, a PNG; by default NAME.png.
         data_dir: where prepared data sets are, for one that does not ship with byways.
+        seed: of emoji_scenes.
     """
 
     count: int = 32
     split: str = "train"
     output: Path | None = None
     data_dir: Path | None = None
+    seed: int = 0
 
 
 def build(name: str, arguments: Sequence[str]) -> int:
-    """`byways data build NAME [--output DIR]`"""
+    """`byways data build NAME [--output DIR] [--cache DIR]`"""
     options = parse(BuildOptions, arguments, f"byways data build {name}")
 
     from ..datasets import build as build_data
 
-    print(build_data(name, options.output or Path("data") / name))
+    try:
+        folder = build_data(name, options.output, options.cache)
+    except (ValueError, FileExistsError) as error:
+        raise UsageError(str(error)) from error
+    print(f"{folder}: the same as the shipped records")
     return 0
 
 
@@ -54,5 +63,15 @@ def peek(name: str, arguments: Sequence[str]) -> int:
     from ..datasets import peek as peek_data
 
     sheet = options.output or Path(f"{name.replace('/', '-')}.png")
-    peek_data(name, sheet, split=options.split, count=options.count, data_dir=options.data_dir)
+    try:
+        peek_data(
+            name,
+            sheet,
+            split=options.split,
+            count=options.count,
+            data_dir=options.data_dir,
+            seed=options.seed,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return 0

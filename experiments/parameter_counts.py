@@ -40,7 +40,7 @@ def short(count: int) -> str:
 
     Examples:
         >>> short(631_000), short(979_000_000), short(5_550_000_000)
-        ('0.63 M', '979 M', '5.55 B')
+        ('0.631 M', '979 M', '5.55 B')
     """
     for unit, size in (("B", 1e9), ("M", 1e6)):
         if count >= size or unit == "M":
