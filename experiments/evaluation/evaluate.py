@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from ...datasets import Examples, load_examples, open_data
+from ...datasets import DataConfig, Examples, evaluation_batches, load_data
 from ..files import write_bytes, write_json
 from ..run_folder import RunFolder
 from .protocol import VALIDATION_ARTIST, DemoData, evaluate_model
@@ -30,34 +30,32 @@ if TYPE_CHECKING:
 BATCH = 256
 
 
-def demo_data(examples: Examples) -> DemoData:
-    """The protocol's view of `emoji_art`."""
+def demo_data(examples: Examples, config: DataConfig, image_size: int) -> DemoData:
+    """The protocol's view of `emoji_art`.
+
+    Args:
+        examples: the data set.
+        config: names it, and its tokenizer.
+        image_size: S.
+    """
 
     def drawings(split: str) -> tuple[np.ndarray, np.ndarray]:
         rows = examples.rows(split)
         return examples.images(rows), examples.concept[rows]
 
     def batches(artist: str) -> Iterator[dict[str, np.ndarray]]:
-        rows = examples.rows(artist=artist)
-        for start in range(0, len(rows), BATCH):
-            part = rows[start : start + BATCH]
-            # Not padded here: `Run.embed_images` pads what it compiles, and masks it.
-            yield {
-                "image": examples.images(part),
-                "concept": examples.concept[part],
-                "id": part,
-                "mask": np.ones(len(part), bool),
-            }
+        split = "validation" if artist == VALIDATION_ARTIST else "test"
+        return evaluation_batches(config, split, BATCH, image_size, artist=artist)
 
     return DemoData(examples.concepts, batches, drawings("train"), drawings("held_out"))
 
 
-def evaluate_loaded(
-    run: Run, examples: Examples, templates: Templates
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def evaluate_loaded(run: Run, templates: Templates) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of `results.json` and `predictions.json` for a loaded run."""
+    data, size = emoji_art(run.config.data), run.config.model.image_size
+    examples = load_data(data, size)
     results, predicted = evaluate_model(
-        run.embed_images, run.embed_texts, demo_data(examples), templates
+        run.embed_images, run.embed_texts, demo_data(examples, data, size), templates
     )
     rows = examples.rows(artist=VALIDATION_ARTIST)
     batches = paired_batches(examples, rows, run.tokenizer, run.config)
@@ -66,8 +64,14 @@ def evaluate_loaded(
     return {**head, **results}, {"format": 1, "step": run.step, **predicted}
 
 
+def emoji_art(config: DataConfig) -> DataConfig:
+    """Where a run's `emoji_art` is: where it was trained on, if it was; else what ships."""
+    trained = config.name in ("emoji_art", "emoji_scenes")
+    return DataConfig(data_dir=config.data_dir if trained else None)
+
+
 def evaluate_run(
-    folder: Path | str, templates: str = "name_only", console: Console | None = None
+    folder: Path | str, templates: str = "label", console: Console | None = None
 ) -> dict[str, Any]:
     """Evaluates a run and writes `results.json` and `predictions.json` into its folder.
 
@@ -88,8 +92,7 @@ def evaluate_run(
 
     chosen = load_templates(templates)
     run = load(folder)
-    examples = load_examples(open_data("emoji_art"), run.config.model.image_size)
-    results, predicted = evaluate_loaded(run, examples, chosen)
+    results, predicted = evaluate_loaded(run, chosen)
     place = RunFolder(folder)
     # Predictions first: who finds results also finds the predictions that belong to them.
     write_bytes(place.path / "predictions.json", compact_json(predicted))

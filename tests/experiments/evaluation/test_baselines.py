@@ -59,7 +59,7 @@ def test_a_dense_twin_is_recorded_from_its_run(tmp_path):
         "format": 1,
         "run": "runs/twin",
         "step": 9,
-        "templates": {"name": "name_only", "sha256": "0"},
+        "templates": {"name": "label", "sha256": "0"},
         "class_names_sha256": "1",
         "noto": {"all": {"top1": 0.5}},
         "retrieval": {},

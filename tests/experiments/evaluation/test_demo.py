@@ -9,7 +9,7 @@ from byways.experiments.evaluation import Templates
 from byways.experiments.evaluation.demo import object_candidates
 from byways.experiments.evaluation.protocol import DemoData, evaluate_model
 
-NAMES = Templates("name_only", 1, "lower", ("{}",))
+NAMES = Templates("label", 1, "lower", ("{}",))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,8 +50,8 @@ def test_prompts_keep_braces_of_a_name():
 
 
 def test_shipped_sets_load_and_unknown_ones_are_listed():
-    assert load_templates("name_only").templates == ("{}",)
-    with pytest.raises(KeyError, match="name_only"):
+    assert load_templates("label").templates == ("{}",)
+    with pytest.raises(KeyError, match="label"):
         load_templates("nmae_only")
 
 
