@@ -42,6 +42,8 @@ class OptimizerConfig:
     Attributes:
         name: `muon` (matrices by Muon, the rest by Adam), `adamw`, or `adafactor`.
         lr: peak learning rate.
+        adam_lr: with `muon`, the peak for what Adam updates.
+        ns_steps: with `muon`, Newton-Schulz iterations.
         warmup: steps of linear warm-up.
         schedule: after warm-up, `cosine` or `linear` to `final_lr`, or `rsqrt`.
         final_lr: end of the schedule, as a share of the peak.
@@ -52,6 +54,8 @@ class OptimizerConfig:
 
     name: Literal["muon", "adamw", "adafactor"] = "muon"
     lr: float = 2e-2
+    adam_lr: float = 5e-3
+    ns_steps: int = 5
     warmup: int = 50
     schedule: Literal["cosine", "linear", "rsqrt"] = "cosine"
     final_lr: float = 0.01
@@ -88,7 +92,6 @@ class ExperimentConfig:
         log_every: steps between metric lines.
         eval_every: steps between validations (on the validation artist); 0 is only at the end.
         devices: local devices to shard the batch over; 0 is all of them.
-        debug_nans: check the loss each step rather than at each metric line.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -102,4 +105,3 @@ class ExperimentConfig:
     log_every: int = 20
     eval_every: int = 0
     devices: int = 0
-    debug_nans: bool = False

@@ -1,0 +1,90 @@
+"""optax optimisers and schedules, chosen by config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+from optax import contrib
+
+from .config import OptimizerConfig
+
+Params = Any
+
+
+def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Linear warm-up, then `cosine` or `linear` to `final_lr` at the last step, or `rsqrt`.
+
+    `rsqrt` is lr · sqrt(warmup / step), the inverse square root of PaLM and V-MoE's 15B.
+    """
+    warm = max(1, min(config.warmup, steps))
+    rest = max(1, steps - warm)
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(config.lr, rest, config.final_lr)
+    elif config.schedule == "linear":
+        after = optax.linear_schedule(config.lr, config.lr * config.final_lr, rest)
+    else:
+        after = lambda step: config.lr * (warm / (step + warm)) ** 0.5  # noqa: E731
+    # From one part of the warm-up, not from zero: the first step should count.
+    ramp = optax.linear_schedule(config.lr / warm, config.lr, warm)
+    return optax.join_schedules([ramp, after], [warm])
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """The optimiser of a run.
+
+    `muon`: hidden matrices (attention, MLPs; each expert's on its own) by Muon (Jordan 2024),
+    everything else by Adam at `adam_lr`. `adamw` and `adafactor` are optax's. Weight decay is
+    decoupled and on matrices only.
+    """
+    rate = learning_rate(config, steps)
+    if config.name == "muon":
+        ratio = config.adam_lr / config.lr
+        optimizer = contrib.muon(
+            rate,
+            ns_steps=config.ns_steps,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=decayed,
+            muon_weight_dimension_numbers=matrices,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            adam_learning_rate=lambda step: rate(step) * ratio,
+        )
+    elif config.name == "adamw":
+        optimizer = optax.adamw(
+            rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed
+        )
+    else:
+        optimizer = optax.adafactor(
+            rate, weight_decay_rate=config.weight_decay, weight_decay_mask=decayed
+        )
+    if config.clip:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.clip), optimizer)
+    return optimizer
+
+
+def decayed(params: Params) -> Params:
+    """True for kernels, false for biases, norms, positions and single numbers."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def matrices(params: Params) -> Params:
+    """Muon's axes of each hidden matrix; None, which is Adam, for the rest.
+
+    An expert's matrix (E, D, H) is a matrix per expert. Heads are flattened: a projection to
+    heads (D, heads, F) is one matrix of D by heads · F.
+    """
+
+    def axes(path: tuple, leaf: Any) -> contrib.MuonDimensionNumbers | None:
+        names = [part.key for part in path]
+        if names[-1] != "kernel" or "Encoder" not in names or "Router" in names:
+            return None
+        if "SelfAttention" in names:
+            inputs = (0, 1) if "out" in names else (0,)
+            return contrib.MuonDimensionNumbers(
+                inputs, tuple(axis for axis in range(leaf.ndim) if axis not in inputs)
+            )
+        return contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(axes, params)

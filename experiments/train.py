@@ -1,0 +1,179 @@
+"""The trainer: one function from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .checkpoints import Checkpoints
+from .compilation_cache import enable_compilation_cache
+from .config import ExperimentConfig
+from .config_files import to_dict
+from .errors import Interrupted, RunError
+from .interrupts import Interrupts
+from .metrics_log import MetricsLog
+from .progress import TrainingProgress
+from .run_folder import RunFolder
+from .train_data import open_training_data
+from .train_state import State, Training, prepare, read_interval
+from .validate import check
+from .validation import Validation
+
+
+def train(config: ExperimentConfig, folder: Path | str, preset: str = "") -> Path:
+    """Trains from the start, or from the newest whole checkpoint of `folder`.
+
+    A run that was killed goes on where its last checkpoint stands, and ends with the same
+    parameters, bit for bit, as one that was not (same devices, same versions).
+
+    Args:
+        config: all that the run depends on.
+        folder: the run folder.
+        preset: the preset's name, for the record.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        ConfigError: the config's parts do not fit together.
+        RunError: the folder is another run's, finished, or in use; the loss is not finite.
+        CheckpointError: nothing whole to resume from, or a checkpoint could not be saved.
+        Interrupted: Ctrl-C; the run was saved first.
+    """
+    check(config)
+    enable_compilation_cache()
+    with RunFolder(folder).start(config, preset) as run, Interrupts() as interrupts:
+        data = open_training_data(config, run)
+        training = prepare(config)
+        checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
+        state = training.start()
+        restored = checkpoints.latest(state)
+        first = 0
+        if restored is not None:
+            first, state = restored.step, restored.state
+            data.set_state(restored.extra["data"])
+        log = MetricsLog(run.metrics_file, first, run.tensorboard)
+        run.record_start(config.seed, first if restored else None)
+        validation = Validation(config, run.tokenizer_file)
+        try:
+            with TrainingProgress(config.steps, first) as progress:
+                if restored is not None:
+                    for reason in restored.rejected:
+                        progress.print(f"checkpoint passed over: {reason}")
+                    progress.print(f"going on from the checkpoint of step {first}")
+                loop = _Loop(config, training, checkpoints, log, progress, validation, interrupts)
+                loop.run(state, data, first)
+        finally:
+            log.close()
+            checkpoints.close()
+        run.mark_finished(config.steps)
+        return run.path
+
+
+class _Loop:
+    """The steps of one process of a run."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        training: Training,
+        checkpoints: Checkpoints,
+        log: MetricsLog,
+        progress: TrainingProgress,
+        validation: Validation,
+        interrupts: Interrupts,
+    ):
+        self.config, self.training, self.checkpoints = config, training, checkpoints
+        self.log, self.progress, self.validation = log, progress, validation
+        self.interrupts = interrupts
+        # Losses that were enqueued and not yet looked at, with the rows they came from.
+        self.pending: deque[tuple[int, np.ndarray, Any]] = deque()
+
+    def run(self, state: State, data: Any, first: int) -> None:
+        config, batches = self.config, iter(data)
+        last_line, since, waited = first - first % config.log_every, time.perf_counter(), 0.0
+        score = None
+        for step in range(first + 1, config.steps + 1):
+            asked = time.perf_counter()
+            batch = _next(batches, step)
+            waited += time.perf_counter() - asked
+            state, loss = self.training.step(state, self.training.put(batch))
+            self.pending.append((step, batch["id"], loss))
+            # One step stays in flight, so that the device never waits for this check.
+            self.check_losses(leave=1)
+            if step % config.log_every == 0 or step == config.steps:
+                self.check_losses(leave=0)
+                now = time.perf_counter()
+                metrics = read_interval(config, state, step - last_line)
+                metrics |= {f"data/{name}": n for name, n in data.counts().items()}
+                state = self.training.clear(state)
+                done = step - max(last_line, first)
+                times = {
+                    "seconds": now - since,
+                    "examples_per_second": done * config.batch_size / (now - since),
+                    "input_wait": waited / (now - since),
+                }
+                self.log.write(step, "train", metrics, times)
+                self.progress.update(step, metrics, times)
+                last_line, since, waited = step, now, 0.0
+            self.progress.advance(step)
+            if step == config.steps or (config.eval_every and step % config.eval_every == 0):
+                began = time.perf_counter()
+                metrics = self.validation.scores(state["params"])
+                score = metrics.get("top1")
+                took = time.perf_counter() - began
+                self.log.write(step, "validation", metrics, {"seconds": took})
+                self.progress.print(f"step {step}  validation  " + _text(metrics))
+                since += took
+            stop = self.interrupts.requested
+            if stop or step == config.steps or step % config.checkpoint.every == 0:
+                self.check_losses(leave=0)
+                self.checkpoints.save(step, state, {"data": data.get_state()}, score)
+                score = None
+            if stop and step < config.steps:
+                self.checkpoints.wait()
+                raise Interrupted(
+                    f"stopped by {stop} after step {step} of {config.steps}, which is saved; run "
+                    "the same command again to go on"
+                )
+        self.checkpoints.wait()
+
+    def check_losses(self, leave: int) -> None:
+        """Looks at all but the newest `leave` losses.
+
+        Raises:
+            RunError: one is not finite; names the step, the batch's rows, the last checkpoint.
+        """
+        while len(self.pending) > leave:
+            step, rows, loss = self.pending.popleft()
+            value = float(jax.device_get(loss))
+            if math.isfinite(value):
+                continue
+            self.checkpoints.wait()
+            last = self.checkpoints.last_step()
+            good = "none was saved yet"
+            if last is not None:
+                good = f"step {last} ({self.checkpoints.path(last)})"
+            raise RunError(
+                f"the loss is {value} at step {step}; rows of the batch: {rows.tolist()}; last "
+                f"good checkpoint: {good}. Lower --optimizer.lr, clip harder with "
+                "--optimizer.clip, or look at those rows, and train into a new folder"
+            )
+
+
+def _next(batches: Iterator[dict[str, np.ndarray]], step: int) -> dict[str, np.ndarray]:
+    batch = next(batches, None)
+    if batch is None:
+        raise RunError(f"the training data ended before step {step}; the stream must be endless")
+    return batch
+
+
+def _text(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())

@@ -1,0 +1,167 @@
+"""The state of training and the one compiled step that changes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from ..models import MODALITIES, Limoe
+from ..routing import RoutingSums, flat_statistics
+from .config import ExperimentConfig
+from .errors import ConfigError
+from .objective import objective
+from .optimizer import learning_rate, make_optimizer
+
+State = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a run needs on its devices.
+
+    Attributes:
+        model: the module.
+        start: seed -> the state at step 0: `params`, `opt_state`, `step`, and `interval`, sums
+            of the metrics since the last metric line.
+        step: (state, batch) -> (state, loss); compiled, and the state is donated.
+        put: a NumPy batch -> on the devices, sharded along B.
+        clear: state -> the same with an empty `interval`.
+    """
+
+    model: Limoe
+    start: Callable[[], State]
+    step: Callable[[State, dict[str, Array]], tuple[State, Array]]
+    put: Callable[[dict[str, np.ndarray]], dict[str, Array]]
+    clear: Callable[[State], State]
+
+
+def local_mesh(devices: int) -> Mesh:
+    """A mesh `("data",)` over the first local devices; 0 takes them all.
+
+    Raises:
+        ConfigError: fewer devices are there.
+    """
+    there = jax.local_devices()
+    if devices > len(there):
+        raise ConfigError(
+            [f"devices={devices}, but this process has {len(there)}: lower --devices, or use 0"]
+        )
+    return Mesh(np.array(there[: devices or None]), ("data",))
+
+
+def prepare(config: ExperimentConfig) -> Training:
+    """Builds the model, its optimiser and the sharded step; compiles nothing yet.
+
+    Raises:
+        ConfigError: the devices are not there, or do not divide the batch.
+    """
+    mesh = local_mesh(config.devices)
+    count = mesh.devices.size
+    if config.batch_size % count:
+        raise ConfigError(
+            [
+                f"batch_size={config.batch_size} does not divide among {count} devices: "
+                "take a multiple, or fewer --devices"
+            ]
+        )
+    whole = NamedSharding(mesh, PartitionSpec())
+    along_batch = NamedSharding(mesh, PartitionSpec("data"))
+    model = Limoe(config.model)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+
+    def start() -> State:
+        params = initial_params(config)
+        state = {
+            "params": params,
+            "opt_state": optimizer.init(params),
+            "step": jnp.zeros((), jnp.int32),
+        }
+        return state | {"interval": empty_interval(config, params)}
+
+    def step(state: State, batch: dict[str, Array]) -> tuple[State, Array]:
+        # Noise depends on seed and step alone, so that a resumed run draws the same.
+        key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
+        gradient = jax.value_and_grad(
+            lambda params: objective(model, params, batch, key, config), has_aux=True
+        )
+        (loss, (parts, sums)), grads = gradient(state["params"])
+        updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
+        parts["grad_norm"] = optax.global_norm(grads)
+        interval = jax.tree.map(jnp.add, state["interval"], {"parts": parts, "routing": sums})
+        new = {
+            "params": optax.apply_updates(state["params"], updates),
+            "opt_state": opt_state,
+            "step": state["step"] + 1,
+            "interval": interval,
+        }
+        return new, loss
+
+    def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
+        return jax.device_put({k: batch[k] for k in ("image", "text", "text_mask")}, along_batch)
+
+    def clear(state: State) -> State:
+        return state | {"interval": jax.tree.map(jnp.zeros_like, state["interval"])}
+
+    return Training(
+        model=model,
+        start=jax.jit(start, out_shardings=whole),
+        step=jax.jit(step, donate_argnums=0, out_shardings=(whole, whole)),
+        put=put,
+        clear=clear,
+    )
+
+
+def example_inputs(config: ExperimentConfig) -> tuple[Array, Array, Array]:
+    """Two empty rows, as the model takes them: to make parameters and count things."""
+    model = config.model
+    side = model.image_size
+    images = jnp.zeros((2, side, side, 3), jnp.uint8)
+    text = jnp.zeros((2, model.text_length), jnp.int32)
+    return images, text, jnp.ones(text.shape, bool)
+
+
+def initial_params(config: ExperimentConfig) -> Any:
+    """Fresh float32 parameters, drawn from the config's seed."""
+    key = jax.random.key(config.seed)
+    params = Limoe(config.model).init(key, *example_inputs(config))["params"]
+    if config.loss.contrastive == "sigmoid":
+        # SigLIP's start: nearly all pairs are negatives (arXiv 2303.15343, section 3.2).
+        params["sigmoid_bias"] = jnp.asarray(-10.0)
+    return params
+
+
+def empty_interval(config: ExperimentConfig, params: Any) -> dict[str, Any]:
+    """Zeros with the structure of one step's metrics."""
+    images, text, mask = example_inputs(config)
+    batch = {
+        name: jnp.zeros((config.batch_size, *like.shape[1:]), like.dtype)
+        for name, like in (("image", images), ("text", text), ("text_mask", mask))
+    }
+
+    def metrics(params: Any) -> dict[str, Any]:
+        key = jax.random.key(0)
+        _, (parts, sums) = objective(Limoe(config.model), params, batch, key, config)
+        return {"parts": parts | {"grad_norm": jnp.zeros(())}, "routing": sums}
+
+    shapes = jax.eval_shape(metrics, params)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def read_interval(config: ExperimentConfig, state: State, steps: int) -> dict[str, float]:
+    """The metrics of the last `steps` steps: means of losses, statistics of all their tokens."""
+    interval = jax.device_get(state["interval"])
+    metrics = {name: float(total) / steps for name, total in interval["parts"].items()}
+    metrics["lr"] = float(learning_rate(config.optimizer, config.steps)(int(state["step"]) - 1))
+    for layer, sums in interval["routing"].items():
+        assert isinstance(sums, RoutingSums)
+        for name, value in flat_statistics(sums, MODALITIES).items():
+            metrics[f"routing/{layer}/{name}"] = float(value)
+    return metrics

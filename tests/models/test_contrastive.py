@@ -1,0 +1,83 @@
+"""The contrastive losses against NumPy, by hand, and in chunks."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from byways.models import sigmoid_loss, softmax_loss
+
+
+def unit(rng, batch, features=5):
+    x = rng.normal(size=(batch, features))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def pairs():
+    rng = np.random.default_rng(0)
+    return jnp.asarray(unit(rng, 6)), jnp.asarray(unit(rng, 6))
+
+
+def test_softmax_is_the_mean_of_both_cross_entropies(pairs):
+    image, text = pairs
+    logits = 7.0 * np.asarray(image, np.float64) @ np.asarray(text).T
+
+    def cross_entropy(z):
+        return np.mean(np.log(np.exp(z).sum(axis=1)) - np.diag(z))
+
+    expected = (cross_entropy(logits) + cross_entropy(logits.T)) / 2
+    np.testing.assert_allclose(softmax_loss(image, text, jnp.float32(7.0)), expected, rtol=1e-5)
+
+
+def test_softmax_of_two_orthogonal_pairs_by_hand():
+    # Logits [[2, 0], [0, 2]]: each row and column costs log(1 + e^-2) = 0.126928.
+    eye = jnp.eye(2)
+    np.testing.assert_allclose(softmax_loss(eye, eye, jnp.float32(2.0)), 0.126928, rtol=1e-5)
+
+
+def test_sigmoid_matches_the_papers_formula(pairs):
+    image, text = pairs
+    logits = 10.0 * np.asarray(image, np.float64) @ np.asarray(text).T - 3.0
+    sign = 2 * np.eye(6) - 1
+    expected = np.mean(np.sum(np.log1p(np.exp(-sign * logits)), axis=1))
+    got = sigmoid_loss(image, text, jnp.float32(10.0), jnp.float32(-3.0))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("chunks", [2, 3, 6])
+def test_sigmoid_chunks_change_neither_loss_nor_gradient(pairs, chunks):
+    image, text = pairs
+
+    def loss(image, text, chunks):
+        return sigmoid_loss(image, text, jnp.float32(10.0), jnp.float32(-3.0), chunks=chunks)
+
+    whole, gradient = jax.value_and_grad(loss, (0, 1))(image, text, 1)
+    part, chunked = jax.value_and_grad(loss, (0, 1))(image, text, chunks)
+    np.testing.assert_allclose(part, whole, rtol=1e-6)
+    for a, b in zip(chunked, gradient, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_masked_pairs_are_as_if_absent(pairs, kind):
+    image, text = pairs
+    mask = jnp.arange(6) < 4
+
+    def loss(image, text, mask):
+        if kind == "softmax":
+            return softmax_loss(image, text, jnp.float32(7.0), mask)
+        return sigmoid_loss(image, text, jnp.float32(7.0), jnp.float32(-2.0), mask)
+
+    gradients = jax.grad(loss, (0, 1))
+    np.testing.assert_allclose(loss(image, text, mask), loss(image[:4], text[:4], None), rtol=1e-6)
+    for whole in gradients(image, text, mask):
+        np.testing.assert_array_equal(whole[4:], 0.0)
+    all_masked = gradients(image, text, jnp.zeros(6, bool))
+    assert all(bool(jnp.isfinite(g).all()) for g in all_masked)
+
+
+def test_sigmoid_chunks_must_divide(pairs):
+    with pytest.raises(ValueError, match="chunks=4 does not divide the batch of 6"):
+        sigmoid_loss(*pairs, jnp.float32(1.0), jnp.float32(0.0), chunks=4)
