@@ -64,7 +64,7 @@ def draw_caption(concept: Concept, rng: np.random.Generator, label_share: float 
     pick = rng.random()
     if not words or pick < label_share:
         return concept.label
-    if any(len(w.split()) > 3 for w in words) and not concept.code:
+    if not concept.code and any(len(w.split()) > 3 for w in words):
         return words[int(rng.integers(len(words)))]
     with_label = pick < (1 + label_share) / 2 or len(words) < 2
     low, high = (1, 3) if with_label else (2, 4)

@@ -12,7 +12,6 @@ import re
 import numpy as np
 from PIL import Image
 
-from .augment import premultiply
 from .captions import may_mirror, names_a_side, training_concepts
 from .examples import Examples
 
@@ -103,7 +102,8 @@ class Scenes:
         self._concepts = concepts
         self._concept = examples.concept[self._rows]
         self._alone = len(np.unique(self._concept)) == 1
-        self._pixels = premultiply(examples.rgba[self._rows])
+        self._rgba = examples.rgba
+        self._images: dict[int, Image.Image] = {}
         self._mirror = np.array([c is not None and may_mirror(c) for c in concepts])
         self._seed = seed
         self.size = examples.rgba.shape[1]
@@ -120,16 +120,17 @@ class Scenes:
             boxes, where = _one(rng, self.size, bool(small[0]))
         else:
             boxes, where = _several(rng, self.size, counts, small)
-        canvas = ground
-        for kind, box in boxes:
-            canvas = _paste(canvas, self._drawing(rng, picks[kind]), box)
+        canvas = Image.fromarray(ground.astype(np.uint8))
+        for kind, (x, y, side) in boxes:
+            drawing = self._drawing(rng, picks[kind])
+            small_one = drawing.resize((side, side), Image.Resampling.BILINEAR)
+            canvas.paste(small_one, (x, y), small_one)
         labels = [self._label(picks[k]) for k in range(kinds)]
         sizes = _say_sizes(rng, small, sum(counts))
         things = [_phrase(labels[k], counts[k], sizes[k]) for k in range(kinds)]
         joined = f" {where} ".join(things) if kinds == 2 else f"{things[0]} {where}".strip()
         caption = joined + (f" on {_article(background)}" if background else "")
-        image = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
-        return Scene(image, caption, tuple(int(self._rows[p]) for p in picks), counts)
+        return Scene(np.array(canvas), caption, tuple(int(self._rows[p]) for p in picks), counts)
 
     def _kinds(self, rng: np.random.Generator, kinds: int) -> list[int]:
         picks = [int(rng.integers(len(self._rows)))]
@@ -145,10 +146,13 @@ class Scenes:
         assert concept is not None  # held-out concepts are not in self._rows
         return concept.label
 
-    def _drawing(self, rng: np.random.Generator, pick: int) -> np.ndarray:
-        turn = self._mirror[self._concept[pick]] and rng.random() < 0.5
-        pixels = self._pixels[pick]
-        return np.ascontiguousarray(pixels[:, ::-1]) if turn else pixels
+    def _drawing(self, rng: np.random.Generator, pick: int) -> Image.Image:
+        if pick not in self._images:
+            self._images[pick] = Image.fromarray(self._rgba[self._rows[pick]])
+        image = self._images[pick]
+        if self._mirror[self._concept[pick]] and rng.random() < 0.5:
+            return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return image
 
 
 def _inventory(rng: np.random.Generator) -> tuple[int, tuple[int, ...]]:
@@ -217,7 +221,7 @@ def _ground(rng: np.random.Generator, size: int) -> tuple[np.ndarray, str]:
     texture = TEXTURES[int(rng.integers(len(TEXTURES)))]
     ground = np.empty((size, size, 3), np.float32)
     ground[:] = np.array(COLOURS[name]) + rng.uniform(-14, 14, 3)
-    y, x = np.mgrid[:size, :size]
+    y, x = np.ogrid[:size, :size]
     period = int(rng.integers(3, 7))
     if texture == "striped":
         ground += np.where((y // period) % 2, 24.0, -24.0)[..., None]
@@ -230,17 +234,6 @@ def _ground(rng: np.random.Generator, size: int) -> tuple[np.ndarray, str]:
     said = rng.random()
     words = f"{name} background" if said < 0.4 else f"{texture} {name} background"
     return np.clip(ground, 0, 255), words if said < 0.55 else ""
-
-
-def _paste(canvas: np.ndarray, drawing: np.ndarray, box: tuple[int, int, int]) -> np.ndarray:
-    x, y, side = box
-    image = Image.frombuffer("RGBX", drawing.shape[:2], drawing.tobytes(), "raw", "RGBX", 0, 1)
-    small = image.resize((side, side), Image.Resampling.BILINEAR)
-    over = np.frombuffer(small.tobytes(), np.uint8).reshape(side, side, 4).astype(np.float32)
-    part = canvas[y : y + side, x : x + side]
-    part *= 1 - over[..., 3:] / 255
-    part += over[..., :3]
-    return canvas
 
 
 def _countable(label: str) -> bool:

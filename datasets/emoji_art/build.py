@@ -67,6 +67,7 @@ def build(out_dir: Path, cache: Path | None = None, limit: int | None = None) ->
 
 def _repack(path: Path) -> None:
     from array_record.python import array_record_module
+    from tensorflow_datasets.proto import tf_example_pb2
 
     reader = array_record_module.ArrayRecordReader(str(path))
     rows = reader.read_all() if reader.num_records() else []
@@ -74,7 +75,9 @@ def _repack(path: Path) -> None:
     packed = path.with_name(path.name + ".packed")
     writer = array_record_module.ArrayRecordWriter(str(packed), _WRITER_OPTIONS)
     for row in rows:
-        writer.write(row)
+        # A map's order is left to the process unless asked for: the same build, the same bytes.
+        example = tf_example_pb2.Example.FromString(row)
+        writer.write(example.SerializeToString(deterministic=True))
     writer.close()
     os.replace(packed, path)
 
