@@ -14,9 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..models.config import MoeConfig
-from ..models.mlp import Mlp
-from ..models.moe import Moe
+from ..models import Mlp, Moe, MoeConfig
 from ..routing import auxiliary_losses, group_size
 
 
@@ -117,7 +115,7 @@ def _steps(settings: BenchMoe) -> dict[str, Callable[[], Any]]:
     sparse_params = moe.init(key, x, mask, modality, train=True, noise_keys=noise_keys)
     dense_params = dense.init(key, x)
 
-    def sparse_forward(params, x):
+    def sparse_forward(params, x) -> Any:
         return moe.apply(params, x, mask, modality, train=True, noise_keys=noise_keys)
 
     def sparse_loss(params, x, cotangent):
@@ -127,7 +125,7 @@ def _steps(settings: BenchMoe) -> dict[str, Callable[[], Any]]:
         return loss, out
 
     def dense_loss(params, x, cotangent):
-        out = dense.apply(params, x)
+        out: Any = dense.apply(params, x)
         return jnp.vdot(out, cotangent), out
 
     # The outputs are returned beside the gradients. Were they not, the compiler would
