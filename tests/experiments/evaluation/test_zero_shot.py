@@ -44,3 +44,27 @@ def test_embeddings_without_direction_are_refused():
         class_embeddings(lambda texts: np.array([[0.0, 0.0], [1.0, 0.0]]), ["cat"], TWO)
     with pytest.raises(ValueError, match="no class names"):
         class_embeddings(lambda texts: np.ones((0, 2)), [], TWO)
+
+
+def test_the_evaluator_of_the_docs_runs(root):
+    text = (root / "docs" / "evaluation.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) < 50
+    scope = {}
+    exec(code, scope)
+
+    class Run:
+        def embed_texts(self, texts):
+            return np.eye(3)[[("cat", "dog", "cow").index(text) for text in texts]]
+
+        def embed_images(self, images):
+            return np.eye(3)[images[:, 0, 0, 0]]
+
+    image = np.zeros((4, 2, 2, 3), np.uint8)
+    image[:, 0, 0, 0] = [0, 1, 2, 0]
+    mask = np.array([True, True, True, False])
+    batches = [{"image": image, "mask": mask, "label": np.array([0, 2, 2, 1])}]
+    score = scope["evaluate_animals"](
+        Run(), batches, ["cat", "dog", "cow"], lambda batch: batch["label"]
+    )
+    assert score == {"top1": pytest.approx(2 / 3)}
