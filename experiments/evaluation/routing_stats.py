@@ -62,7 +62,9 @@ def measure_routing(
             groups; at most 16.7 million tokens in all, for counts are float32.
 
     Returns:
-        {"capacity_factor", "groups" (G of a batch), "tokens" (n_m by name), "layers"}. A layer has
+        {"capacity_factor", "groups" (G of a batch), "tokens" (n_m by name),
+        "capacity_over_real_tokens" (slots per wanted pair: above "capacity_factor", which counts
+        padding among the tokens of a group), "layers"}. A layer has
         "load" (E shares of the wanted pairs), "dead_experts" (those under 0.1/E), "max_load"
         (the largest load times E), "success_random" (share of tokens that a uniformly random
         router gives a slot to, at the same groups and capacity), and "modalities": name ->
@@ -93,6 +95,8 @@ def measure_routing(
     counts = next(iter(total.values())).tokens
     result["groups"] = groups
     result["tokens"] = {m: int(counts[i]) for i, m in enumerate(MODALITIES)}
+    _, real, slots = next(iter(luck.values()))
+    result["capacity_over_real_tokens"] = float(slots / (real * moe.selected))
     result["layers"] = {
         name: {**_layer(sums), "success_random": float(luck[name][0] / luck[name][1])}
         for name, sums in total.items()
@@ -102,7 +106,8 @@ def measure_routing(
 
 @functools.lru_cache(maxsize=4)
 def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingSums], dict]]:
-    """(params, batch, key) -> per layer the sums, and (served, all) tokens of a random router."""
+    """(params, batch, key) -> per layer the sums, and (tokens that a random router serves, tokens,
+    slots)."""
     moe = config.model.moe
     quiet = dataclasses.replace(moe, noise_std=0.0)
     model = Limoe(dataclasses.replace(config.model, moe=quiet))
@@ -126,7 +131,8 @@ def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingS
             )
             served = drawn.kept.reshape(*tokens.shape, -1).any(axis=-1)
             found[name] = out.routing[name]  # pyright: ignore
-            chance[name] = jnp.stack([served.sum(), tokens.sum()])
+            slots = made.capacity * made.num_experts * tokens.shape[0]
+            chance[name] = jnp.stack([served.sum(), tokens.sum(), jnp.asarray(slots)])
         return found, chance
 
     return run

@@ -74,7 +74,7 @@ def score_table(results: dict[str, Any]) -> Table:
         2,
         f"Ranked among {_names(results, 'all')} names; held out*: among the "
         f"{_names(results, 'held_out_among_held_out')} held-out names only.\n"
-        "pixels: nearest training drawing; pixels+: shown held-out concepts too.",
+        "pixels: nearest training drawing; pixels+: held-out ones shown too.",
     )
     for artist in artists:
         for number, (share, entry) in enumerate(results[artist].items()):
@@ -122,8 +122,9 @@ def routing_table(routing: dict[str, Any]) -> Table:
     Args:
         routing: the `routing` part of `results.json`.
     """
+    nominal, real = routing["capacity_factor"], routing["capacity_over_real_tokens"]
     table = _table(
-        f"Routing at the training capacity (C = {routing['capacity_factor']:g})",
+        f"Routing at the training capacity ({nominal:g}; {real:.2f} slots a pair)",
         ("layer", "tokens", "success %", "random %", "local H", "global H", "dead"),
         2,
         "success: tokens with a slot; random: the same, random router; H: nats.",

@@ -48,6 +48,8 @@ def test_a_collapsed_router_shows():
     assert found["groups"] == 2
     tokens = int(np.sum(real))
     assert found["tokens"] == {"image": 96, "text": tokens - 96}
+    # Four groups of four experts with 12 slots each.
+    assert found["capacity_over_real_tokens"] == pytest.approx(4 * 4 * 12 / tokens)
     layer = found["layers"]["encoderblock_1"]
     assert layer["load"] == [1.0, 0.0, 0.0, 0.0]
     assert layer["dead_experts"] == [1, 2, 3]

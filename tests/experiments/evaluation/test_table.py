@@ -57,6 +57,7 @@ def test_routing_table():
         "dead_experts": [3],
         "success_random": 0.91,
     }
-    text = shown(routing_table({"capacity_factor": 1.25, "layers": {"encoderblock_1": layer}}))
-    assert "C = 1.25" in text
+    routing = {"capacity_factor": 1.25, "capacity_over_real_tokens": 1.5}
+    text = shown(routing_table({**routing, "layers": {"encoderblock_1": layer}}))
+    assert "1.25; 1.50 slots" in text
     assert all(value in text for value in ("encoderblock_1", "97.0", "91.0", "2.00"))
