@@ -86,6 +86,7 @@ def train(arguments: Sequence[str]) -> int:
     from .train import train as train_run
 
     train_run(config, folder, preset=name)
+    print(f"trained: {folder}; next: byways evaluate {folder}, then byways report {folder}")
     return 0
 
 
@@ -173,8 +174,10 @@ def bench_moe(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(result))
     else:
-        for key, value in result.items():
-            print(f"{key:<24} {value}")
+        for what in ("forward", "train"):
+            sparse, dense = result["moe"][what], result["dense"][what]
+            ratio = result[f"{what}_ratio"]
+            print(f"{what:<8} sparse {sparse:7.1f} ms  dense {dense:7.1f} ms  ratio {ratio:.2f}")
     return 0
 
 

@@ -203,3 +203,44 @@ def test_errors_of_a_run_exit_with_1_and_an_interrupt_with_130(capsys, trained, 
     assert run(capsys, "train", "limoe_tiny") == (130, "", "byways: saved at step 3\n")
     fail(KeyboardInterrupt())
     assert run(capsys, "train", "limoe_tiny")[0] == 130
+
+
+def test_peek_writes_a_contact_sheet(capsys, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    code, out, _ = run(capsys, "data", "peek", "emoji_art", "--count", "4", "--output", str(sheet))
+    assert code == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert str(sheet.name) in out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["data", "peek", "emoji_art", "--split", "tets"], 2, "No split 'tets'"),
+        (["data", "peek", "emoji_art", "--count", "0"], 2, "count is 0"),
+        (["data", "build", "emoji_scenes"], 2, "No builder of 'emoji_scenes'"),
+        (["data", "peek", "coco", "--data-dir", "/nowhere"], 1, "No data set 'coco'"),
+    ],
+)
+def test_what_the_data_room_refuses_is_one_line(capsys, arguments, code, message):
+    found, _, err = run(capsys, *arguments)
+    assert found == code
+    assert err.startswith("byways: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_bench_prints_a_line_each_or_json(capsys, monkeypatch):
+    times = {"forward": 2.0, "train": 6.0}
+    result = {"train_ratio": 1.2, "forward_ratio": 1.1, "moe": times, "dense": times}
+
+    class Bench:
+        @staticmethod
+        def bench_moe():
+            return result
+
+    monkeypatch.setitem(sys.modules, "byways.experiments.bench_moe", Bench)
+    code, out, _ = run(capsys, "bench", "moe", "--json")
+    assert (code, json.loads(out)) == (0, result)
+    code, out, _ = run(capsys, "bench", "moe")
+    assert "train    sparse     6.0 ms  dense     6.0 ms  ratio 1.20" in out
