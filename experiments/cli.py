@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from . import cli_commands as commands
 from .errors import ExperimentError, UsageError
 from .suggest import unknown
 
@@ -16,38 +15,44 @@ class Command:
     """One command.
 
     Attributes:
-        run: takes the arguments after the command's words, gives the exit code.
+        name: the function of `cli_commands` that takes the arguments after the command's words
+            and gives the exit code; looked up when it is run, so that `--help` loads nothing.
         usage: its arguments.
         summary: one line.
     """
 
-    run: Callable[[Sequence[str]], int]
+    name: str
     usage: str
     summary: str
+
+    def run(self, arguments: Sequence[str]) -> int:
+        from . import cli_commands
+
+        return getattr(cli_commands, self.name)(arguments)
 
 
 COMMANDS: dict[str, Command | dict[str, Command]] = {
     "train": Command(
-        commands.train,
+        "train",
         "PRESET [--run DIR] [--nested.key value …]",
         "train a model, or go on with a run",
     ),
-    "evaluate": Command(commands.evaluate, "RUN", "score a run: zero-shot, retrieval, routing"),
-    "report": Command(commands.report, "RUN", "write a run's report: one HTML page"),
-    "presets": Command(commands.presets, "", "list the presets"),
+    "evaluate": Command("evaluate", "RUN", "score a run: zero-shot, retrieval, routing"),
+    "report": Command("report", "RUN", "write a run's report: one HTML page"),
+    "presets": Command("presets", "", "list the presets"),
     "config": {
         "show": Command(
-            commands.config_show, "PRESET [--nested.key value …]", "print a preset's whole config"
+            "config_show", "PRESET [--nested.key value …]", "print a preset's whole config"
         ),
     },
     "data": {
-        "build": Command(commands.data_build, "NAME", "build a data set again from its sources"),
-        "peek": Command(commands.data_peek, "NAME", "show elements, write a contact sheet"),
+        "build": Command("data_build", "NAME", "build a data set again from its sources"),
+        "peek": Command("data_peek", "NAME", "show elements, write a contact sheet"),
     },
     "bench": {
-        "moe": Command(commands.bench_moe, "[--json]", "time a sparse layer beside a dense one"),
+        "moe": Command("bench_moe", "[--json]", "time a sparse layer beside a dense one"),
     },
-    "doctor": Command(commands.doctor, "", "print versions, devices, caches, data found"),
+    "doctor": Command("doctor", "", "print versions, devices, caches, data found"),
 }
 
 
