@@ -84,7 +84,9 @@ class TrainBatches:
         of texts that were cut. Scenes have concept -1 and the id -1 - their number.
         """
         rng = np.random.default_rng([self._seed, 1, index])
-        images, captions, ids, concepts = self._plain(index, rng)
+        ids, concepts = self._choose(index, rng)
+        captions = self._say(concepts, rng)
+        images = self._draw(ids, concepts, captions, rng)
         if self._scenes is not None:
             first = index * self._scenes_each
             scenes = [self._scenes[first + i] for i in range(self._scenes_each)]
@@ -106,30 +108,38 @@ class TrainBatches:
     def captions(self, index: int) -> list[str]:
         """The captions of batch `index`, before they are tokenised."""
         rng = np.random.default_rng([self._seed, 1, index])
-        captions = self._plain(index, rng)[1]
+        captions = self._say(self._choose(index, rng)[1], rng)
         if self._scenes is not None:
             first = index * self._scenes_each
             captions += [self._scenes[first + i].caption for i in range(self._scenes_each)]
         return captions
 
-    def _plain(
-        self, index: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+    def _choose(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of rows and of their concepts."""
         picks = self._picks(index)
-        many = self._many[picks]
-        rows = self._rows[self._first[picks] + (rng.random(len(picks)) * many).astype(np.int64)]
-        concepts = self._concepts[picks]
+        which = (rng.random(len(picks)) * self._many[picks]).astype(np.int64)
+        return self._rows[self._first[picks] + which], self._concepts[picks]
+
+    def _say(self, concepts: np.ndarray, rng: np.random.Generator) -> list[str]:
         captions = []
         for number in concepts:
             concept = self._table[number]
             assert concept is not None  # __init__ takes rows of seen concepts alone
             captions.append(draw_caption(concept, rng, self._config.label_share))
+        return captions
+
+    def _draw(
+        self,
+        rows: np.ndarray,
+        concepts: np.ndarray,
+        captions: list[str],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
         mirror = self._mirror[concepts]
         for i in np.flatnonzero(mirror & self._free_text[concepts]):
             mirror[i] = not names_a_side(captions[i])
         side = self._sprites.side
-        images = augment(self._sprites[rows], side, mirror, self._config.augment, rng)
-        return images, captions, rows, concepts
+        return augment(self._sprites[rows], side, mirror, self._config.augment, rng)
 
     def _picks(self, index: int) -> np.ndarray:
         epoch, part = divmod(index, self._batches_an_epoch)

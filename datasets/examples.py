@@ -218,7 +218,7 @@ def _fit(data: bytes, size: int) -> np.ndarray:
 
 def _read_cache(path: Path) -> Examples | None:
     try:
-        with np.load(path) as data:
+        with path.open("rb") as file, np.load(file) as data:
             meta = json.loads(data["meta"].tobytes())
             columns = {k: data[k] for k in ("rgba", "concept", "split", "artist", "name")}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):

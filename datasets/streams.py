@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,10 @@ class TrainStream:
         if workers:
             # A worker starts in the current folder, whose `datasets` might not be its own.
             os.environ.setdefault("PYTHONSAFEPATH", "1")
+            # Grain's processes read absl's flags, which only absl's own `app.run` parses.
+            flags = importlib.import_module("absl.flags").FLAGS
+            if not flags.is_parsed():
+                flags.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
             data = data.mp_prefetch(options)
         self._iterator = iter(data)

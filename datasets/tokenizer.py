@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import SupportsInt
 
 import numpy as np
 
@@ -94,11 +95,11 @@ class Tokenizer:
             self._known[text] = known
         return known
 
-    def pieces(self, ids: Iterable[int]) -> list[str]:
+    def pieces(self, ids: Iterable[SupportsInt]) -> list[str]:
         """The pieces of ids; a word's first piece begins with `▁`."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsInt]) -> str:
         """The text of ids, up to the first padding."""
         kept: list[int] = []
         for i in ids:

@@ -28,9 +28,10 @@ _NAMERS = ("fluent-emoji-flat", "twemoji", "noto", "openmoji")
 class EmojiArt(tfds.core.GeneratorBasedBuilder):
     """Emoji drawn by nine artists, split by artist and by concept.
 
-    Splits: `train`, the training artists' drawings but for held-out concepts; `held_out`,
-    their drawings of held-out concepts; `validation` and `test`, all drawings of the
-    artists of that role (`held_out` says of each whether its concept was kept from training).
+    Splits: `train`, the training artists' drawings but for held-out concepts (and for
+    drawings that equal one of those); `held_out`, their drawings of held-out concepts;
+    `validation` and `test`, all drawings of the artists of that role (`held_out` says of each
+    whether its concept was kept from training).
 
     Args:
         cache: folder of npm tarballs; those missing are fetched with `npm pack`.
@@ -80,10 +81,19 @@ class EmojiArt(tfds.core.GeneratorBasedBuilder):
             "EmojiArt needs `cache` to prepare, only to read it does not"
         )
         concepts = load_catalogue(self._cache)[: self._limit]
-        role = "train" if split == "held_out" else split
-        if role == "train":
-            concepts = tuple(c for c in concepts if c.held_out == (split == "held_out"))
-        yield from enumerate(drawings(artists(role), concepts, self._cache))
+        if split in ("validation", "test"):
+            yield from enumerate(drawings(artists(split), concepts, self._cache))
+            return
+        hidden = tuple(c for c in concepts if c.held_out)
+        kept_out = list(drawings(artists("train"), hidden, self._cache))
+        if split == "held_out":
+            yield from enumerate(kept_out)
+            return
+        # An artist may have drawn a held-out concept and another one alike, to the pixel.
+        alike = {row["image"].getvalue() for row in kept_out}
+        seen = tuple(c for c in concepts if not c.held_out)
+        rows = drawings(artists("train"), seen, self._cache)
+        yield from enumerate(row for row in rows if row["image"].getvalue() not in alike)
 
 
 def drawings(

@@ -62,11 +62,11 @@ class IconSet:
             for flip in flips:
                 flips[flip] ^= bool(item.get(flip, False))
 
-        def value(key: str, default: float) -> float:
+        def value(key: str, default: float) -> Any:
             return next((item[key] for item in reversed(chain) if key in item), default)
 
-        left, top = value("left", 0), value("top", 0)
-        width, height = value("width", 16), value("height", 16)
+        left, top = value("left", 0.0), value("top", 0.0)
+        width, height = value("width", 16.0), value("height", 16.0)
         body = self.icons["icons"][name]["body"]
         if flips["hFlip"]:
             body = f'<g transform="translate({2 * left + width} 0) scale(-1 1)">{body}</g>'

@@ -1,0 +1,161 @@
+"""The pipelines: the contract of a batch, exact resume, masks of the last batch."""
+
+import dataclasses
+import json
+
+import byways.datasets as data
+import numpy as np
+import pytest
+
+CONFIG = data.DataConfig(scenes_share=0.25)
+
+
+def equal(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[k], right[k]) for k in left)
+
+
+def test_the_contract_of_a_batch():
+    stream = data.make_train_stream(CONFIG, 32, seed=0)
+    batch = next(stream)
+    stream.close()
+    kinds = {k: (v.shape, v.dtype.name) for k, v in batch.items()}
+    assert kinds == {
+        "image": ((32, 32, 32, 3), "uint8"),
+        "text": ((32, 12), "int32"),
+        "text_mask": ((32, 12), "bool"),
+        "mask": ((32,), "bool"),
+        "id": ((32,), "int64"),
+        "concept": ((32,), "int32"),
+    }
+    assert batch["text_mask"][:, 0].all()
+    plain = batch["concept"][:24]
+    assert len(set(plain.tolist())) == 24
+    assert (batch["concept"][24:] == -1).all()
+    assert batch["id"][24:].tolist() == list(range(-1, -9, -1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resume_is_exact(workers, snapshots):
+    config = dataclasses.replace(CONFIG, workers=workers)
+    if workers:  # a small set: each process gets a copy of it
+        name = {"name": "snapshots", "data_dir": str(snapshots), "scenes_share": 0.0}
+        config = dataclasses.replace(config, **name)
+    whole = data.make_train_stream(config, 16, seed=4)
+    first = [next(whole) for _ in range(5)]
+    state = json.loads(json.dumps(whole.get_state()))
+    cut_then = whole.cut
+    rest = [next(whole) for _ in range(5)]
+    whole.close()
+
+    again = data.make_train_stream(config, 16, seed=4)
+    if workers == 0:
+        assert all(equal(a, next(again)) for a in first)
+    again.set_state(state)
+    assert again.cut == cut_then
+    resumed = [next(again) for _ in range(5)]
+    again.close()
+    assert all(equal(a, b) for a, b in zip(rest, resumed, strict=True))
+    assert again.cut == whole.cut
+
+
+def test_seeds_differ_and_workers_do_not():
+    def first(seed, workers=0):
+        stream = data.make_train_stream(dataclasses.replace(CONFIG, workers=workers), 16, seed)
+        batch = next(stream)
+        stream.close()
+        return batch
+
+    assert equal(first(0), first(0))
+    assert not equal(first(0), first(1))
+
+
+def test_cut_texts_are_counted(examples):
+    config = dataclasses.replace(CONFIG, text_length=2)
+    stream = data.make_train_stream(config, 16)
+    for _ in range(3):
+        next(stream)
+    stream.close()
+    captions = data.TrainBatches(examples, data.Tokenizer(), config, 16)
+    tokenizer = data.Tokenizer()
+    for index in range(3):
+        tokenizer.encode(captions.captions(index), 2)
+    assert stream.cut == tokenizer.cut > 0
+
+
+def test_objects_only(examples):
+    config = data.DataConfig(objects_only=True)
+    batch = data.TrainBatches(examples, data.Tokenizer(), config, 64)[0]
+    assert all(examples.concepts[c].is_object for c in batch["concept"])
+
+
+def test_scenes_by_name():
+    stream = data.make_train_stream(data.DataConfig(name="emoji_scenes"), 8)
+    assert (next(stream)["concept"] == -1).all()
+    stream.close()
+
+
+def test_more_rows_than_concepts(snapshots):
+    config = data.DataConfig(name="snapshots", data_dir=str(snapshots))
+    stream = data.make_train_stream(config, 16)
+    batch = next(stream)
+    stream.close()
+    assert batch["image"].shape == (16, 32, 32, 3)
+    assert set(batch["concept"].tolist()) == set(range(6))
+
+
+def test_a_caption_that_names_a_side_keeps_its_image(make_prepared, picture):
+    import io
+
+    from PIL import Image
+
+    half = Image.new("RGB", (32, 32), "white")
+    half.paste((0, 0, 0), (0, 0, 16, 32))
+    file = io.BytesIO()
+    half.save(file, "PNG")
+    folder = make_prepared([(file.getvalue(), "black on the left"), (picture((0, 0, 0)), "black")])
+    still = data.AugmentConfig(
+        shift=0.0, zoom=0.0, rotate=0.0, colour=0.0, flip=True, background=0.0
+    )
+    config = data.DataConfig(name="snapshots", data_dir=str(folder), augment=still)
+    stream = data.make_train_stream(config, 2)
+    for _ in range(40):
+        batch = next(stream)
+        image = batch["image"][batch["concept"] == 0]
+        assert (image[:, :, :16] == 0).all()
+        assert (image[:, :, 16:] == 255).all()
+    stream.close()
+
+
+def test_evaluation_covers_a_split_once_and_masks_the_rest(examples):
+    batches = list(data.evaluation_batches(CONFIG, "validation", 100))
+    assert len(batches) == 10
+    assert all(len(v) == 100 for b in batches for v in b.values())
+    ids = np.concatenate([b["id"][b["mask"]] for b in batches])
+    assert ids.tolist() == examples.rows("validation").tolist()
+    last = batches[-1]
+    padding = ~last["mask"]
+    assert padding.sum() == 52
+    assert (last["id"][padding] == -1).all()
+    assert not last["text_mask"][padding].any()
+    assert np.array_equal(batches[0]["image"], examples.images(ids[:100]))
+
+
+def test_evaluation_of_one_artists_objects(examples):
+    batches = data.evaluation_batches(CONFIG, "test", 256, artist="noto", objects_only=True)
+    concepts = np.concatenate([b["concept"][b["mask"]] for b in batches])
+    assert len(concepts) == len(set(concepts.tolist())) == 837
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: data.make_train_stream(CONFIG, 0), "batch_size is 0"),
+        (lambda: data.make_train_stream(data.DataConfig(scenes_share=2.0), 8), "scenes_share"),
+        (lambda: data.make_train_stream(data.DataConfig(workers=-1), 8), "workers is -1"),
+        (lambda: data.evaluation_batches(CONFIG, "dev", 8), "No split 'dev'"),
+        (lambda: data.evaluation_batches(CONFIG, "test", 0), "batch_size is 0"),
+    ],
+)
+def test_values_out_of_range(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
