@@ -1,0 +1,22 @@
+"""A run as one self-contained HTML page: its scores, curves, experts and answers.
+
+The face of `byways.experiments.report`; names are looked up when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .writing import write_report as write_report
+
+_HOMES = {"write_report": "writing"}
+
+__all__ = ["write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

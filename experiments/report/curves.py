@@ -1,0 +1,172 @@
+"""Which of the logged numbers are drawn, and how they are named for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from .charts import Chart, Series
+from .records import Records
+
+_MODALITIES = ("image", "text")
+
+# What each auxiliary loss wants, by the last part of its key; in the order they are drawn.
+_WANTS = {
+    "importance": "every expert should matter equally",
+    "load": "every expert should be chosen equally often",
+    "z": "router scores should stay small",
+    "local/text": "the router should be sure about each word piece",
+    "local/image": "the router should be sure about each patch",
+    "global/image": "patches together should use several experts",
+    "global/text": "word pieces together should use several experts",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCurves:
+    """The charts of one sparse layer.
+
+    Attributes:
+        title: such as `Layer 2 of 4`.
+        charts: success, entropies, load.
+    """
+
+    title: str
+    charts: tuple[Chart, ...]
+
+
+def layer_title(name: str, depth: int) -> str:
+    """People count layers from one: `encoderblock_1` of 4 is `Layer 2 of 4`."""
+    number = name.rpartition("_")[2]
+    return f"Layer {int(number) + 1} of {depth}" if number.isdigit() else name
+
+
+def training_curves(records: Records) -> tuple[Chart, ...]:
+    """Loss, score, learning rate and the like; a chart whose numbers were not logged is left out."""
+    pairs = records.config.batch_size
+    contrastive = f"how hard it is to pick each picture's words out of {pairs}"
+    charts = (
+        _chart(
+            "Contrastive loss",
+            contrastive,
+            [("loss", "one", "loss/contrastive", "train")],
+            records,
+            reference=("guessing", math.log(pairs))
+            if records.config.loss.contrastive == "softmax"
+            else None,
+        ),
+        _chart(
+            "Validation score",
+            "drawings named rightly, by an artist kept for choosing settings",
+            [
+                ("first five", "two", "top5", "validation"),
+                ("first", "one", "top1", "validation"),
+            ],
+            records,
+            percent=True,
+            low=0.0,
+        ),
+        _chart(
+            "Learning rate", "size of a training step", [("rate", "one", "lr", "train")], records,
+            low=0.0,
+        ),
+        _chart(
+            "Temperature",
+            "learned; lower makes the model more decided",
+            [("temperature", "one", "temperature", "train")],
+            records,
+        ),
+        _chart(
+            "Gradient norm",
+            "before clipping; spikes are trouble",
+            [("norm", "one", "grad_norm", "train")],
+            records,
+            low=0.0,
+        ),
+    )  # fmt: skip
+    return tuple(chart for chart in charts if chart)
+
+
+def auxiliary_curves(records: Records) -> tuple[Chart, ...]:
+    """One chart for each loss that the routers add; empty for a dense model."""
+    keys = {key for line in records.lines for key in line["metrics"] if key.startswith("loss/")}
+    names = [name for name in _WANTS if f"loss/{name}" in keys]
+    names += sorted(
+        key.removeprefix("loss/")
+        for key in keys
+        if key not in ("loss/contrastive", "loss/auxiliary")
+        and key.removeprefix("loss/") not in _WANTS
+    )
+    if not names or records.dense:
+        return ()
+    weight = records.config.loss.auxiliary
+    charts = [
+        _chart(
+            "All of them, averaged",
+            f"enters the training with weight {weight:g}",
+            [("auxiliary", "one", "loss/auxiliary", "train")],
+            records,
+        )
+    ]
+    for name in names:
+        title = name.replace("/", ", ").capitalize()
+        note = _WANTS.get(name, "as logged")
+        charts.append(_chart(title, note, [(name, "one", f"loss/{name}", "train")], records))
+    return tuple(chart for chart in charts if chart)
+
+
+def routing_curves(records: Records) -> tuple[LayerCurves, ...]:
+    """Success, entropies and load of each sparse layer over training."""
+    model = records.config.model
+    even = ("all experts alike", math.log(model.moe.num_experts))
+    layers = []
+    for index in model.moe_layers:
+        name = f"encoderblock_{index}"
+
+        def both(key: str, layer: str = name) -> list[tuple[str, str, str, str]]:
+            return [(m, m, f"routing/{layer}/{key}/{m}", "train") for m in _MODALITIES]
+
+        charts = (
+            _chart(
+                "Success rate", "tokens that an expert had room for", both("success"), records,
+                percent=True, high=1.0,
+            ),
+            _chart(
+                "Local entropy", "doubt about single tokens (nats); low is decided",
+                both("local_entropy"), records, low=0.0, reference=even,
+            ),
+            _chart(
+                "Global entropy", "spread over the experts (nats); high is wide",
+                both("global_entropy"), records, low=0.0, reference=even,
+            ),
+            _chart(
+                "Busiest expert", "its load over an even share",
+                [("load", "one", f"routing/{name}/max_load", "train")], records, low=0.0,
+                reference=("even share", 1.0),
+            ),
+        )  # fmt: skip
+        found = tuple(chart for chart in charts if chart)
+        if found:
+            layers.append(LayerCurves(layer_title(name, model.depth), found))
+    return tuple(layers)
+
+
+def _chart(
+    title: str,
+    note: str,
+    lines: list[tuple[str, str, str, str]],
+    records: Records,
+    **options,
+) -> Chart | None:
+    """A chart of (name, style, key, kind of line), or None where nothing was logged."""
+    series = []
+    for name, style, key, kind in lines:
+        points = tuple(
+            (float(line["step"]), float(line["metrics"][key]))
+            for line in records.lines
+            # A number that was not finite is logged as null.
+            if line["kind"] == kind and line["metrics"].get(key) is not None
+        )
+        if points:
+            series.append(Series(name, style, points))
+    return Chart(title, note, tuple(series), **options) if series else None
