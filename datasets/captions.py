@@ -69,7 +69,7 @@ def draw_caption(concept: Concept, rng: np.random.Generator, label_share: float 
     with_label = pick < (1 + label_share) / 2 or len(words) < 2
     low, high = (1, 3) if with_label else (2, 4)
     count = min(len(words), int(rng.integers(low, high + 1)))
-    chosen = [words[i] for i in rng.permutation(len(words))[:count]]
+    chosen = [words[int(i)] for i in rng.permutation(len(words))[:count]]
     return " ".join([concept.label, *chosen] if with_label else chosen)
 
 

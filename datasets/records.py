@@ -53,7 +53,7 @@ class Prepared:
         Raises:
             RecordError: no such split, or a file that cannot be read.
         """
-        from array_record.python import array_record_module
+        from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
         if split not in self.splits:
             raise RecordError(

@@ -103,13 +103,13 @@ def objective(
         contrastive = softmax_loss(image, text, scale)
     else:
         contrastive = sigmoid_loss(image, text, scale, params["sigmoid_bias"], chunks=chunks)
-    parts = {"loss/contrastive": contrastive}
+    parts: dict[str, Array] = {"loss/contrastive": contrastive}
     layers = [layer_losses(layer, loss_config) for layer in sums.values()]
-    auxiliary = jnp.zeros(())
+    auxiliary = zero = jnp.zeros(())
     if layers and layers[0]:
         for name in layers[0]:
-            parts[f"loss/{name}"] = sum(layer[name] for layer in layers) / len(layers)
-        auxiliary = sum(parts[f"loss/{name}"] for name in layers[0]) / len(layers[0])
+            parts[f"loss/{name}"] = sum((layer[name] for layer in layers), zero) / len(layers)
+        auxiliary = sum((parts[f"loss/{name}"] for name in layers[0]), zero) / len(layers[0])
     loss = contrastive + loss_config.auxiliary * auxiliary
     parts |= {"loss": loss, "loss/auxiliary": auxiliary, "temperature": 1 / scale}
     return loss, (parts, sums)

@@ -66,7 +66,7 @@ def build(out_dir: Path, cache: Path | None = None, limit: int | None = None) ->
 
 
 def _repack(path: Path) -> None:
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
     from tensorflow_datasets.proto import tf_example_pb2
 
     reader = array_record_module.ArrayRecordReader(str(path))
@@ -76,7 +76,7 @@ def _repack(path: Path) -> None:
     writer = array_record_module.ArrayRecordWriter(str(packed), _WRITER_OPTIONS)
     for row in rows:
         # A map's order is left to the process unless asked for: the same build, the same bytes.
-        example = tf_example_pb2.Example.FromString(row)
+        example = tf_example_pb2.Example.FromString(row)  # pyright: ignore[reportAttributeAccessIssue]
         writer.write(example.SerializeToString(deterministic=True))
     writer.close()
     os.replace(packed, path)
