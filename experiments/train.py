@@ -22,7 +22,7 @@ from .metrics_log import MetricsLog
 from .progress import TrainingProgress
 from .run_folder import RunFolder
 from .train_data import open_training_data
-from .train_state import State, Training, prepare, read_interval
+from .train_state import State, Training, prepare
 from .validate import check
 from .validation import Validation
 
@@ -111,9 +111,9 @@ class _Loop:
             if step % config.log_every == 0 or step == config.steps:
                 self.check_losses(leave=0)
                 now = time.perf_counter()
-                metrics = read_interval(config, state, step - last_line)
+                read, state = self.training.read(state)
+                metrics: dict[str, Any] = {k: float(v) for k, v in jax.device_get(read).items()}
                 metrics |= {f"data/{name}": n for name, n in data.counts().items()}
-                state = self.training.clear(state)
                 done = step - max(last_line, first)
                 times = {
                     "seconds": now - since,

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from ..models import MODALITIES, Limoe
-from ..routing import RoutingSums, flat_statistics
+from ..routing import flat_statistics
 from .config import ExperimentConfig
 from .errors import ConfigError
 from .objective import objective
@@ -33,14 +33,14 @@ class Training:
             of the metrics since the last metric line.
         step: (state, batch) -> (state, loss); compiled, and the state is donated.
         put: a NumPy batch -> on the devices, sharded along B.
-        clear: state -> the same with an empty `interval`.
+        read: state -> the metrics since the last call, and the state with an empty `interval`.
     """
 
     model: Limoe
     start: Callable[[], State]
     step: Callable[[State, dict[str, Array]], tuple[State, Array]]
     put: Callable[[dict[str, np.ndarray]], dict[str, Array]]
-    clear: Callable[[State], State]
+    read: Callable[[State], tuple[dict[str, Array], State]]
 
 
 def local_mesh(devices: int) -> Mesh:
@@ -95,7 +95,8 @@ def prepare(config: ExperimentConfig) -> Training:
         (loss, (parts, sums)), grads = gradient(state["params"])
         updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
         parts["grad_norm"] = optax.global_norm(grads)
-        interval = jax.tree.map(jnp.add, state["interval"], {"parts": parts, "routing": sums})
+        one = {"parts": parts, "routing": sums, "steps": jnp.ones(())}
+        interval = jax.tree.map(jnp.add, state["interval"], one)
         new = {
             "params": optax.apply_updates(state["params"], updates),
             "opt_state": opt_state,
@@ -107,15 +108,16 @@ def prepare(config: ExperimentConfig) -> Training:
     def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
         return jax.device_put({k: batch[k] for k in ("image", "text", "text_mask")}, along_batch)
 
-    def clear(state: State) -> State:
-        return state | {"interval": jax.tree.map(jnp.zeros_like, state["interval"])}
+    def read(state: State) -> tuple[dict[str, Array], State]:
+        empty = jax.tree.map(jnp.zeros_like, state["interval"])
+        return interval_metrics(config, state), state | {"interval": empty}
 
     return Training(
         model=model,
         start=jax.jit(start, out_shardings=whole),
         step=jax.jit(step, donate_argnums=0, out_shardings=(whole, whole)),
         put=put,
-        clear=clear,
+        read=jax.jit(read, donate_argnums=0, out_shardings=whole),
     )
 
 
@@ -139,29 +141,25 @@ def initial_params(config: ExperimentConfig) -> Any:
 
 
 def empty_interval(config: ExperimentConfig, params: Any) -> dict[str, Any]:
-    """Zeros with the structure of one step's metrics."""
+    """Zeros with the structure of one step's metrics; under jit, only their shapes are used."""
     images, text, mask = example_inputs(config)
     batch = {
         name: jnp.zeros((config.batch_size, *like.shape[1:]), like.dtype)
         for name, like in (("image", images), ("text", text), ("text_mask", mask))
     }
-
-    def metrics(params: Any) -> dict[str, Any]:
-        key = jax.random.key(0)
-        _, (parts, sums) = objective(Limoe(config.model), params, batch, key, config)
-        return {"parts": parts | {"grad_norm": jnp.zeros(())}, "routing": sums}
-
-    shapes = jax.eval_shape(metrics, params)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    _, (parts, sums) = objective(Limoe(config.model), params, batch, jax.random.key(0), config)
+    parts["grad_norm"] = jnp.zeros(())
+    steps = jnp.ones(())
+    return jax.tree.map(jnp.zeros_like, {"parts": parts, "routing": sums, "steps": steps})
 
 
-def read_interval(config: ExperimentConfig, state: State, steps: int) -> dict[str, float]:
-    """The metrics of the last `steps` steps: means of losses, statistics of all their tokens."""
-    interval = jax.device_get(state["interval"])
-    metrics = {name: float(total) / steps for name, total in interval["parts"].items()}
-    metrics["lr"] = float(learning_rate(config.optimizer, config.steps)(int(state["step"]) - 1))
+def interval_metrics(config: ExperimentConfig, state: State) -> dict[str, Array]:
+    """The metrics since the last line: means of losses, statistics of all the tokens."""
+    interval = state["interval"]
+    metrics = {name: total / interval["steps"] for name, total in interval["parts"].items()}
+    rate = learning_rate(config.optimizer, config.steps)
+    metrics["lr"] = jnp.asarray(rate(state["step"] - 1), jnp.float32)
     for layer, sums in interval["routing"].items():
-        assert isinstance(sums, RoutingSums)
         for name, value in flat_statistics(sums, MODALITIES).items():
-            metrics[f"routing/{layer}/{name}"] = float(value)
+            metrics[f"routing/{layer}/{name}"] = value
     return metrics
