@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def write_contact_sheet(
     font = ImageFont.load_default(11)
     cell_width, cell_height = _TILE + _GAP, _TILE + 3 * _LINE + _GAP
     width = max(columns * cell_width + _GAP, 480)
-    credit = textwrap.wrap(attribution, max(20, (width - 2 * _GAP) // 6))
+    credit = textwrap.wrap(_drawable(attribution), max(20, (width - 2 * _GAP) // 6))
     rows = math.ceil(len(images) / columns)
     height = rows * cell_height + _GAP * 2 + _LINE * len(credit)
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -54,7 +55,7 @@ def write_contact_sheet(
         tile = Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST)
         sheet.paste(tile, (x, y))
         draw.rectangle((x - 1, y - 1, x + _TILE, y + _TILE), outline=(222, 222, 218))
-        for n, line in enumerate(_lines(caption, font)):
+        for n, line in enumerate(_lines(_drawable(caption), font)):
             draw.text((x, y + _TILE + 3 + n * _LINE), line, fill=_INK, font=font)
     for n, line in enumerate(credit):
         y = rows * cell_height + _GAP + n * _LINE
@@ -69,6 +70,13 @@ def write_contact_sheet(
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _drawable(text: str) -> str:
+    """Without what Pillow's own font has no glyphs for: accents go, other letters become `?`."""
+    plain = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    kept = "".join(c for c in plain if not unicodedata.combining(c))
+    return kept.encode("ascii", "replace").decode("ascii")
 
 
 def _lines(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
