@@ -7,7 +7,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
+
+from .leaf import Leaf
 
 Layout = Literal["token", "expert"]
 
@@ -38,12 +40,12 @@ class Assignment:
             the slots of expert e in order.
     """
 
-    token: Int[Array, "G P"]
-    expert: Int[Array, "G P"]
-    slot: Int[Array, "G P"]
-    weight: Float[Array, "G P"]
-    routed: Bool[Array, "G P"]
-    kept: Bool[Array, "G P"]
+    token: Leaf
+    expert: Leaf
+    slot: Leaf
+    weight: Leaf
+    routed: Leaf
+    kept: Leaf
     num_tokens: int = dataclasses.field(metadata={"static": True})
     num_experts: int = dataclasses.field(metadata={"static": True})
     capacity: int | None = dataclasses.field(metadata={"static": True})

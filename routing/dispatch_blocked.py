@@ -21,6 +21,9 @@ from jaxtyping import Array, Float, Int
 from .assignment import Assignment
 from .experts import ExpertMlp, mlp
 
+# The leaves of an ExpertMlp; in the loops, those of one expert, without their first axis.
+Weights = tuple[Array, Array, Array, Array]
+
 
 def dispatch_blocked(
     assignment: Assignment,
@@ -41,14 +44,16 @@ def dispatch_blocked(
     pairs = assignment.token.shape[1]
     if block is None:
         block = block_size(groups * pairs, assignment.num_experts)
-    row, first_block = _layout(assignment, block)
+    row, bounds = _layout(assignment, block)
     num_rows = block * _worst_blocks(groups * pairs, assignment.num_experts, block)
     # Which token sits in which row; row `num_rows` and token G*T stand for "none".
     flat_token = assignment.token + num_tokens * jnp.arange(groups, dtype=jnp.int32)[:, None]
     empty = jnp.full((num_rows,), groups * num_tokens, jnp.int32)
     token_of_row = empty.at[row.reshape(-1)].set(flat_token.reshape(-1), mode="drop")
     rows = tokens.reshape(-1, width).at[token_of_row].get(mode="fill", fill_value=0)
-    out = _run_blocks(block, rows, experts.astype(tokens.dtype), first_block)
+    cast = experts.astype(tokens.dtype)
+    weights = (cast.up, cast.up_bias, cast.down, cast.down_bias)
+    out = _run_blocks(block, rows, weights, bounds)
     picked = out.at[row].get(mode="fill", fill_value=0).astype(jnp.float32)
     scaled = assignment.weight[..., None] * picked
     if assignment.layout == "token":
@@ -92,27 +97,27 @@ def _layout(assignment: Assignment, block: int) -> tuple[Int[Array, "G P"], Int[
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run_blocks(
-    block: int, rows: Float[Array, "R D"], experts: ExpertMlp, bounds: Int[Array, " bounds"]
+    block: int, rows: Float[Array, "R D"], weights: Weights, bounds: Int[Array, " bounds"]
 ) -> Float[Array, "R D"]:
     def per_expert(out, xs):
         w, begin, end = xs
 
         def per_block(i, out):
             x = lax.dynamic_slice_in_dim(rows, i * block, block)
-            return lax.dynamic_update_slice_in_dim(out, _mlp(w, x), i * block, 0)
+            return lax.dynamic_update_slice_in_dim(out, mlp(*w, x), i * block, 0)
 
         return lax.fori_loop(begin, end, per_block, out), None
 
-    out, _ = lax.scan(per_expert, jnp.zeros_like(rows), (experts, bounds[:-1], bounds[1:]))
+    out, _ = lax.scan(per_expert, jnp.zeros_like(rows), (weights, bounds[:-1], bounds[1:]))
     return out
 
 
-def _run_blocks_fwd(block, rows, experts, bounds):
-    return _run_blocks(block, rows, experts, bounds), (rows, experts, bounds)
+def _run_blocks_fwd(block, rows, weights, bounds):
+    return _run_blocks(block, rows, weights, bounds), (rows, weights, bounds)
 
 
 def _run_blocks_bwd(block, residuals, grad):
-    rows, experts, bounds = residuals
+    rows, weights, bounds = residuals
 
     def per_expert(d_rows, xs):
         w, begin, end = xs
@@ -120,23 +125,19 @@ def _run_blocks_bwd(block, residuals, grad):
         def per_block(i, carry):
             d_rows, d_w = carry
             x, dy = (lax.dynamic_slice_in_dim(a, i * block, block) for a in (rows, grad))
-            dw, dx = jax.vjp(_mlp, w, x)[1](dy)
+            *dw, dx = jax.vjp(mlp, *w, x)[1](dy)
             # In bf16 the sum over blocks would lose what a single product keeps.
-            d_w = jax.tree.map(lambda total, part: total + part.astype(jnp.float32), d_w, dw)
+            d_w = jax.tree.map(lambda total, part: total + part.astype(jnp.float32), d_w, tuple(dw))
             return lax.dynamic_update_slice_in_dim(d_rows, dx, i * block, 0), d_w
 
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), w)
         d_rows, d_w = lax.fori_loop(begin, end, per_block, (d_rows, zero))
         return d_rows, jax.tree.map(lambda total, leaf: total.astype(leaf.dtype), d_w, w)
 
-    d_rows, d_experts = lax.scan(
-        per_expert, jnp.zeros_like(rows), (experts, bounds[:-1], bounds[1:])
+    d_rows, d_weights = lax.scan(
+        per_expert, jnp.zeros_like(rows), (weights, bounds[:-1], bounds[1:])
     )
-    return d_rows, d_experts, None
+    return d_rows, d_weights, None
 
 
 _run_blocks.defvjp(_run_blocks_fwd, _run_blocks_bwd)
-
-
-def _mlp(w: ExpertMlp, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    return mlp(w.up, w.up_bias, w.down, w.down_bias, x)

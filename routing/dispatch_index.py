@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from .assignment import Assignment, pair_of_slot
 from .experts import ExpertMlp
@@ -52,7 +52,7 @@ def dispatch_index(
     return zeros.at[rows, assignment.token].add(scaled)
 
 
-def _take(values: Int[Array, "G P"], index: Int[Array, "G S"], fill) -> Int[Array, "G S"]:
+def _take(values: Num[Array, "G P"], index: Int[Array, "G S"], fill) -> Num[Array, "G S"]:
     """values[g, index[g, s]], or `fill` where the index is P."""
     return jnp.take_along_axis(values, index, axis=1, mode="fill", fill_value=fill)
 

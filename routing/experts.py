@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from .leaf import Leaf
+
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """GELU by its tanh approximation, as in ViT and V-MoE."""
@@ -45,10 +47,10 @@ class ExpertMlp:
     Inside a scan or map over E, an instance holds one expert, without that axis.
     """
 
-    up: Float[Array, "*E D H"]
-    up_bias: Float[Array, "*E H"]
-    down: Float[Array, "*E H D"]
-    down_bias: Float[Array, "*E D"]
+    up: Leaf
+    up_bias: Leaf
+    down: Leaf
+    down_bias: Leaf
 
     def astype(self, dtype: DTypeLike) -> ExpertMlp:
         """The same experts in another type (done once, before loops over blocks)."""

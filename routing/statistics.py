@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .leaf import Leaf
 from .losses import global_entropy, local_entropy
 from .sums import RoutingSums
 
@@ -33,17 +34,17 @@ class RoutingStatistics:
         drop: (), share of the wanted pairs that were dropped.
     """
 
-    success: Float[Array, " M"]
-    local_entropy: Float[Array, " M"]
-    global_entropy: Float[Array, " M"]
-    effective_experts: Float[Array, " M"]
-    top_gate: Float[Array, " M"]
-    load: Float[Array, " E"]
-    kept_load: Float[Array, " E"]
-    max_load: Float[Array, ""]
-    dead: Float[Array, ""]
-    share: Float[Array, "M E"]
-    drop: Float[Array, ""]
+    success: Leaf
+    local_entropy: Leaf
+    global_entropy: Leaf
+    effective_experts: Leaf
+    top_gate: Leaf
+    load: Leaf
+    kept_load: Leaf
+    max_load: Leaf
+    dead: Leaf
+    share: Leaf
+    drop: Leaf
 
 
 def routing_statistics(sums: RoutingSums) -> RoutingStatistics:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .balance import load_probabilities, squared_cv
+from .leaf import Leaf
 from .top_k import TopKRouting
 
 
@@ -42,18 +43,18 @@ class RoutingSums:
         selected: K.
     """
 
-    groups: Float[Array, ""]
-    importance: Float[Array, ""]
-    load: Float[Array, ""]
-    load_e: Float[Array, " E"]
-    z: Float[Array, ""]
-    tokens: Float[Array, " M"]
-    probs: Float[Array, "M E"]
-    entropy: Float[Array, " M"]
-    top_gate: Float[Array, " M"]
-    assigned: Float[Array, "M E"]
-    kept: Float[Array, "M E"]
-    processed: Float[Array, " M"]
+    groups: Leaf
+    importance: Leaf
+    load: Leaf
+    load_e: Leaf
+    z: Leaf
+    tokens: Leaf
+    probs: Leaf
+    entropy: Leaf
+    top_gate: Leaf
+    assigned: Leaf
+    kept: Leaf
+    processed: Leaf
     stochastic: bool = dataclasses.field(metadata={"static": True})
     selected: int = dataclasses.field(metadata={"static": True})
 

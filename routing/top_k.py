@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from .assignment import Assignment
 from .capacity import check_selected
+from .leaf import Leaf
 from .placement import queue_ranks
 
 
@@ -30,9 +31,9 @@ class TopKRouting:
     """
 
     assignment: Assignment
-    logits: Float[Array, "G T E"]
-    noisy_logits: Float[Array, "G T E"]
-    mask: Bool[Array, "G T"]
+    logits: Leaf
+    noisy_logits: Leaf
+    mask: Leaf
     sigma: float = dataclasses.field(metadata={"static": True})
     selected: int = dataclasses.field(metadata={"static": True})
 

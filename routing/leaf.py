@@ -1,0 +1,16 @@
+"""The type of a leaf of our pytrees.
+
+To a type checker an `Array`. At run time anything: JAX rebuilds pytrees with host arrays,
+shapes, shardings and stacked or sliced arrays in the place of the leaves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxtyping import Array as Leaf
+else:
+    Leaf = object
+
+__all__ = ["Leaf"]
