@@ -75,13 +75,9 @@ def sample_answers(
     right, held_out = np.array(found["rank"]) == 0, np.array(found["held_out"], bool)
     order = np.random.default_rng(0).permutation(np.flatnonzero(same))
     chosen: list[int] = []
-    for wanted in (
-        (~held_out & right),
-        (~held_out & ~right),
-        (held_out & right),
-        held_out & ~right,
-    ):
-        chosen += [int(i) for i in order if wanted[i]][:_EACH]
+    for share in (~held_out, held_out):
+        for wanted in (share & right, share & ~right):
+            chosen += [int(i) for i in order if wanted[i]][:_EACH]
     rest = [int(i) for i in order if int(i) not in set(chosen)]
     chosen += rest[: 4 * _EACH - len(chosen)]
     # Known before held out, right before wrong.

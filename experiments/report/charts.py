@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 # The drawing's own units; the page scales it to the width that there is.
-WIDTH, HEIGHT = 340, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 8, 30
+WIDTH, HEIGHT = 270, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 8, 8, 20
 # More points than this are averaged in runs: they would not be told apart.
 _MOST = 200
 # Strips that answer the pointer with their numbers.
@@ -78,7 +78,7 @@ class Chart:
         return f"{self.title}: {'; '.join(parts)}, at step {end}."
 
 
-def number(value: float) -> str:
+def number(value: float | int) -> str:
     """A number in at most five characters or so.
 
     Examples:
@@ -137,18 +137,9 @@ def _draw(chart: Chart) -> Markup:
     parts = [Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
         WIDTH, HEIGHT, chart.summary
     )]  # fmt: skip
-    parts += _axes(chart, ticks(low, high), ticks(0, last), x_of, y_of)
+    parts += _axes(chart, ticks(low, high), ticks(0.0, last) if last else [0.0], x_of, y_of)
     if chart.reference:
-        name, value = chart.reference
-        y = y_of(value)
-        # Below the line where there is no room above it.
-        words = y - 4 if y > _TOP + 12 else y + 12
-        parts.append(
-            Markup(
-                '<line class="reference" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
-                '<text class="reference" x="{}" y="{:.1f}" text-anchor="end">{}</text>'
-            ).format(_LEFT, WIDTH - _RIGHT, y, y, WIDTH - _RIGHT, words, name)
-        )
+        parts.append(_reference(*chart.reference, lines, y_of))
     for series, line in zip(chart.series, lines, strict=True):
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
         parts.append(Markup('<polyline class="line {}" points="{}"/>').format(series.kind, path))
@@ -160,6 +151,19 @@ def _draw(chart: Chart) -> Markup:
         )
     parts += _strips(chart, lines, x_of)
     return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _reference(name: str, value: float, lines, y_of) -> Markup:
+    """A level, named at the end where the lines are further away from it."""
+    y = y_of(value)
+    first, last = (min(abs(y_of(line[end][1]) - y) for line in lines) for end in (0, -1))
+    x, anchor = (_LEFT + 4, "start") if first > last else (WIDTH - _RIGHT, "end")
+    # Below the level where there is no room above it.
+    words = y - 4 if y > _TOP + 14 else y + 13
+    return Markup(
+        '<line class="reference" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+        '<text class="reference" x="{}" y="{:.1f}" text-anchor="{}">{}</text>'
+    ).format(_LEFT, WIDTH - _RIGHT, y, y, x, words, anchor, name)
 
 
 def _axes(chart: Chart, levels, steps, x_of, y_of) -> list[Markup]:
@@ -179,14 +183,13 @@ def _axes(chart: Chart, levels, steps, x_of, y_of) -> list[Markup]:
         )
     )
     for step in steps:
-        # A label at the very end would be cut off.
-        anchor = "end" if x_of(step) > right - 12 else "middle"
+        # A label at the very end would be cut off; the first one says what is counted.
+        anchor = "end" if x_of(step) > right - 12 else "middle" if step else "start"
         parts.append(
             Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
-                x_of(step), bottom + 13, anchor, number(step)
+                x_of(step), bottom + 14, anchor, number(step) if step else "step 0"
             )
         )
-    parts.append(Markup('<text x="{}" y="{}">step</text>').format(_LEFT, HEIGHT - 4))
     return parts
 
 

@@ -42,7 +42,7 @@ def layer_title(name: str, depth: int) -> str:
 
 
 def training_curves(records: Records) -> tuple[Chart, ...]:
-    """Loss, score, learning rate and the like; a chart whose numbers were not logged is left out."""
+    """Loss, score, learning rate and the like; a chart without logged numbers is left out."""
     pairs = records.config.batch_size
     contrastive = f"how hard it is to pick each picture's words out of {pairs}"
     charts = (
@@ -51,6 +51,7 @@ def training_curves(records: Records) -> tuple[Chart, ...]:
             contrastive,
             [("loss", "one", "loss/contrastive", "train")],
             records,
+            low=0.0,
             reference=("guessing", math.log(pairs))
             if records.config.loss.contrastive == "softmax"
             else None,
@@ -75,6 +76,7 @@ def training_curves(records: Records) -> tuple[Chart, ...]:
             "learned; lower makes the model more decided",
             [("temperature", "one", "temperature", "train")],
             records,
+            low=0.0,
         ),
         _chart(
             "Gradient norm",

@@ -84,9 +84,8 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
 
     experts = config.moe.num_experts
     names = list(seen)
-    names = [
-        names[i] for i in np.unique(np.linspace(0, len(names) - 1, _LAYERS).round().astype(int))
-    ]
+    spread = np.linspace(0, len(names) - 1, _LAYERS).round().astype(int)
+    names = [names[i] for i in np.unique(spread)]
     crops = max(1, min(_PER_EXPERT, _CROPS // (experts * len(names))))
     blank = _blank(images, config.patch_size)
     layers = []
@@ -95,14 +94,13 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
         tastes = []
         for number in range(experts):
             mine = patches.expert == number
+            empty = blank[patches.row[mine], patches.place[mine]]
             tastes.append(
                 ExpertTastes(
                     number,
                     float(mine.mean()) if len(mine) else 0.0,
                     float((pieces.expert == number).mean()) if len(pieces.expert) else 0.0,
-                    float(blank[patches.row[mine], patches.place[mine]].mean())
-                    if mine.any()
-                    else 0,
+                    float(empty.mean()) if len(empty) else 0.0,
                     _top_patches(patches, number, images, labels, config.patch_size, crops),
                     top_pieces(pieces, number, ids, run.tokenizer.pieces),
                 )

@@ -78,7 +78,7 @@ def zero_shot(results: dict[str, Any]) -> Scores:
         rows = tuple(
             Row(
                 _SHARES.get(share, share),
-                f"{entry['n']} among {entry['candidates']} names",
+                f"{entry['n']} drawings, {entry['candidates']} names",
                 tuple(_pair(part.get(artist, {}).get(share)) for _, part in columns),
             )
             for share, entry in results[artist].items()
@@ -101,7 +101,7 @@ def retrieval(results: dict[str, Any]) -> Scores:
         rows = tuple(
             Row(
                 ways.get(way, way),
-                f"{entry['n']} among {entry['candidates']}",
+                f"{entry['n']} asked, {entry['candidates']} to find in",
                 tuple(_recall(part.get(artist, {}).get(way)) for _, part in columns),
             )
             for way, entry in entries.items()

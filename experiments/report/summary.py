@@ -16,7 +16,7 @@ _DATA = {
 }
 
 
-def percent(value: float) -> str:
+def percent(value: float | int) -> str:
     """A fraction in per cent; small ones keep two figures.
 
     Examples:
@@ -81,7 +81,7 @@ def headline(records: Records) -> list[dict[str, str]]:
         tiles.append(
             {
                 "value": percent(worst),
-                "name": "tokens served, in the tightest spot",
+                "name": "of tokens find room, where it is tightest",
                 "note": f"a random router: {percent(entry['success_random'])}",
             }
         )
@@ -102,7 +102,7 @@ def settings(records: Records) -> list[tuple[str, str]]:
     c, model, moe = records.config, records.config.model, records.config.model.moe
     total, awake = count_parameters(model)
     start = records.start
-    seconds = sum(line["times"].get("seconds") or 0.0 for line in records.lines)
+    seconds = sum((line["times"].get("seconds") or 0.0 for line in records.lines), 0.0)
     rows = [
         ("Preset", records.preset or "–"),
         ("Date", str(start.get("time", "–")).replace("T", " ").replace("+00:00", " UTC")),

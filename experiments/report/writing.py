@@ -71,6 +71,7 @@ def render(records: Records) -> str:
         "retrieval": retrieval(results) if results else None,
         "bars": _bars(results) if results else [],
         "loads": layer_loads(results, config.model.depth) if results else (),
+        "room": ((results or {}).get("routing") or {}).get("capacity_over_real_tokens"),
         "capacity": config.model.moe.capacity_factor,
         "made_by": importlib.metadata.version("byways"),
         "attribution": attribution(),
@@ -123,6 +124,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters["percent"] = summary.percent
+    # For tables whose caption says per cent.
+    found.filters["hundredths"] = lambda value: summary.percent(value).removesuffix(" %")
     # The style sheet is the project's own and is put in as it is.
     found.globals["style"] = Markup((_PAGE / "style.css").read_text("utf-8"))
     return found
