@@ -126,6 +126,8 @@ def _draw(chart: Chart) -> Markup:
     high = max(ys) if chart.high is None else max(chart.high, *ys)
     if high <= low:
         low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
+    if chart.high is None:
+        high += (high - low) / 20  # Some air above the line.
     last = max(xs)
 
     def x_of(x: float) -> float:

@@ -78,42 +78,36 @@ def training_curves(records: Records) -> tuple[Chart, ...]:
             records,
             low=0.0,
         ),
+    )  # fmt: skip
+    return tuple(chart for chart in charts if chart)
+
+
+def other_curves(records: Records) -> tuple[Chart, ...]:
+    """The gradient's norm, and one chart for each loss that the routers add."""
+    charts = [
         _chart(
             "Gradient norm",
             "before clipping; spikes are trouble",
             [("norm", "one", "grad_norm", "train")],
             records,
             low=0.0,
-        ),
-    )  # fmt: skip
-    return tuple(chart for chart in charts if chart)
-
-
-def auxiliary_curves(records: Records) -> tuple[Chart, ...]:
-    """One chart for each loss that the routers add; empty for a dense model."""
-    keys = {key for line in records.lines for key in line["metrics"] if key.startswith("loss/")}
-    names = [name for name in _WANTS if f"loss/{name}" in keys]
-    names += sorted(
-        key.removeprefix("loss/")
-        for key in keys
-        if key not in ("loss/contrastive", "loss/auxiliary")
-        and key.removeprefix("loss/") not in _WANTS
-    )
-    if not names or records.dense:
-        return ()
-    weight = records.config.loss.auxiliary
-    charts = [
-        _chart(
-            "All of them, averaged",
-            f"enters the training with weight {weight:g}",
-            [("auxiliary", "one", "loss/auxiliary", "train")],
-            records,
         )
     ]
-    for name in names:
-        title = name.replace("/", ", ").capitalize()
-        note = _WANTS.get(name, "as logged")
-        charts.append(_chart(title, note, [(name, "one", f"loss/{name}", "train")], records))
+    keys = {key for line in records.lines for key in line["metrics"] if key.startswith("loss/")}
+    names = {key.removeprefix("loss/") for key in keys} - {"contrastive", "auxiliary"}
+    if names and not records.dense:
+        charts.append(
+            _chart(
+                "Auxiliary losses, averaged",
+                f"enter the training with weight {records.config.loss.auxiliary:g}",
+                [("auxiliary", "one", "loss/auxiliary", "train")],
+                records,
+            )
+        )
+        for name in [*(n for n in _WANTS if n in names), *sorted(names - set(_WANTS))]:
+            title = name.replace("/", ", ").capitalize()
+            note = _WANTS.get(name, "as logged")
+            charts.append(_chart(title, note, [(name, "one", f"loss/{name}", "train")], records))
     return tuple(chart for chart in charts if chart)
 
 

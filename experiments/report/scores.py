@@ -77,13 +77,13 @@ def zero_shot(results: dict[str, Any]) -> Scores:
     for artist in _artists(results):
         rows = tuple(
             Row(
-                _SHARES.get(share, share),
+                _called(_SHARES, share),
                 f"{entry['n']} drawings, {entry['candidates']} names",
                 tuple(_pair(part.get(artist, {}).get(share)) for _, part in columns),
             )
             for share, entry in results[artist].items()
         )
-        blocks.append(Block(ARTISTS.get(artist, artist), _ROLES.get(artist, _UNSEEN), rows))
+        blocks.append(Block(_called(ARTISTS, artist), _ROLES.get(artist, _UNSEEN), rows))
     return Scores(tuple(name for name, _ in columns), tuple(blocks))
 
 
@@ -100,13 +100,13 @@ def retrieval(results: dict[str, Any]) -> Scores:
     for artist, entries in results.get("retrieval", {}).items():
         rows = tuple(
             Row(
-                ways.get(way, way),
+                _called(ways, way),
                 f"{entry['n']} asked, {entry['candidates']} to find in",
                 tuple(_recall(part.get(artist, {}).get(way)) for _, part in columns),
             )
             for way, entry in entries.items()
         )
-        blocks.append(Block(ARTISTS.get(artist, artist), _ROLES.get(artist, _UNSEEN), rows))
+        blocks.append(Block(_called(ARTISTS, artist), _ROLES.get(artist, _UNSEEN), rows))
     return Scores(tuple(name for name, _ in columns), tuple(blocks))
 
 
@@ -119,6 +119,11 @@ def comparison(results: dict[str, Any], share: str, key: str = "top1") -> tuple[
         if entry is not None and name != "pixels, shown all":
             bars.append(Bar(name, float(entry[key]), name == "this run"))
     return tuple(bars)
+
+
+def _called(names: dict[str, str], key: str) -> str:
+    """What people call it; what has no such name keeps its own."""
+    return names.get(key, key)
 
 
 def _artists(results: dict[str, Any]) -> list[str]:

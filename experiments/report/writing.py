@@ -17,7 +17,7 @@ from ..files import write_bytes
 from ..run_folder import RunFolder
 from . import summary
 from .answers import sample_answers
-from .curves import auxiliary_curves, routing_curves, training_curves
+from .curves import other_curves, routing_curves, training_curves
 from .experts import expert_tastes
 from .loads import layer_loads
 from .records import Records, read_records
@@ -65,7 +65,7 @@ def render(records: Records) -> str:
         "versions": summary.versions(records),
         "config": summary.config_text(records),
         "training": training_curves(records),
-        "auxiliary": auxiliary_curves(records),
+        "other": other_curves(records),
         "routing": () if records.dense else routing_curves(records),
         "scores": zero_shot(results) if results else None,
         "retrieval": retrieval(results) if results else None,
