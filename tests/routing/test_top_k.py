@@ -1,7 +1,5 @@
 """Who is chosen, in what order, and what a mask may change: nothing."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from . import reference
+
+# One compilation of the whole rather than one for each operation.
+route = jax.jit(
+    route_top_k, static_argnames=("selected", "capacity", "batch_priority", "noise_std")
+)
 
 
 def as_pairs(routing, group):
@@ -38,7 +41,7 @@ GATES = [[0.6, 0.4], [0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]
 
 
 def test_batch_priority_by_hand():
-    routing = route_top_k(logits_of(GATES), selected=2, capacity=2)
+    routing = route(logits_of(GATES), selected=2, capacity=2)
     places = {pair: (e, place, kept) for pair, (e, place, _, kept) in as_pairs(routing, 0).items()}
     assert places == {
         # First choices, by descending gate: 3 alone wants expert 1; 1, 2, 0 want expert 0.
@@ -59,38 +62,28 @@ def test_batch_priority_by_hand():
 
 
 def test_token_order_by_hand():
-    routing = route_top_k(logits_of(GATES), selected=1, capacity=2, batch_priority=False)
+    routing = route(logits_of(GATES), selected=1, capacity=2, batch_priority=False)
     places = {t: (e, place, kept) for (t, _), (e, place, _, kept) in as_pairs(routing, 0).items()}
     assert places == {0: (0, 0, True), 1: (0, 1, True), 2: (0, 2, False), 3: (1, 0, True)}
 
 
 def test_ties_go_to_the_lower_expert_and_the_lower_token():
-    routing = route_top_k(jnp.zeros((1, 5, 4)), selected=3, capacity=2)
+    routing = route(jnp.zeros((1, 5, 4)), selected=3, capacity=2)
     for (t, k), (e, place, gate, kept) in as_pairs(routing, 0).items():
         assert (e, place, kept) == (k, t, t < 2)
         assert gate == 0.25
 
 
 def test_slots_invert_to_pairs():
-    routing = route_top_k(logits_of(GATES), selected=2, capacity=2)
+    routing = route(logits_of(GATES), selected=2, capacity=2)
     # Pairs are t*2+choice: expert 0 holds tokens 1 and 2, expert 1 tokens 3 and 1.
     assert pair_of_slot(routing.assignment).tolist() == [[2, 4, 6, 3]]
-    masked = route_top_k(
+    masked = route(
         logits_of(GATES), jnp.asarray([[False, False, False, True]]), selected=2, capacity=2
     )
     assert pair_of_slot(masked.assignment).tolist() == [[7, 8, 6, 8]]  # 8 is an empty slot
     with pytest.raises(ValueError, match="blocked"):
-        pair_of_slot(route_top_k(logits_of(GATES), selected=1, capacity=None).assignment)
-
-
-@functools.cache
-def compiled(selected, capacity, priority):
-    def run(logits, mask):
-        return route_top_k(
-            logits, mask, selected=selected, capacity=capacity, batch_priority=priority
-        )
-
-    return jax.jit(run)
+        pair_of_slot(route(logits_of(GATES), selected=1, capacity=None).assignment)
 
 
 @settings(max_examples=12, deadline=None)
@@ -114,7 +107,13 @@ def test_against_plain_loops(shape, share, seed):
     # Few distinct logits, so that ties are common.
     logits = rng.integers(-2, 3, (2, tokens, experts)).astype(np.float32)
     mask = rng.uniform(size=(2, tokens)) < share
-    routing = compiled(selected, capacity, priority)(jnp.asarray(logits), jnp.asarray(mask))
+    routing = route(
+        jnp.asarray(logits),
+        jnp.asarray(mask),
+        selected=selected,
+        capacity=capacity,
+        batch_priority=priority,
+    )
     gates = np.asarray(jax.nn.softmax(logits))
     for g in range(2):
         expected = reference.route(gates[g], mask[g], selected, capacity, priority)
@@ -129,14 +128,14 @@ def test_noise_is_scaled_by_one_over_experts_and_changes_the_choice():
     logits = jnp.asarray([[[0.0, 0.1, 0.0, 0.0]]])
     noise = jnp.asarray([[[0.8, 0.0, 0.0, 0.0]]])
     # noise_std/E = 1/4: expert 0 reaches 0.2 and overtakes expert 1 at 0.1.
-    routing = route_top_k(logits, selected=1, capacity=1, noise=noise)
+    routing = route(logits, selected=1, capacity=1, noise=noise)
     assert routing.sigma == 0.25
     np.testing.assert_allclose(routing.noisy_logits, [[[0.2, 0.1, 0.0, 0.0]]])
     np.testing.assert_allclose(routing.logits, logits)
     assert routing.assignment.expert.tolist() == [[0]]
     expected = reference.softmax(np.asarray([0.2, 0.1, 0.0, 0.0]))[0]  # the gate is noisy, too
     assert routing.assignment.weight.item() == pytest.approx(expected, rel=1e-6)
-    off = route_top_k(logits, selected=1, capacity=1, noise=noise, noise_std=0.0)
+    off = route(logits, selected=1, capacity=1, noise=noise, noise_std=0.0)
     assert (off.sigma, off.assignment.expert.item()) == (0.0, 1)
 
 
@@ -146,13 +145,13 @@ def test_masked_tokens_hold_nothing_and_change_nothing():
     noise = rng.standard_normal((2, 12, 4)).astype(np.float32)
     mask = rng.uniform(size=(2, 12)) < 0.6
 
-    @jax.jit
-    def route(logits, noise):
-        return route_top_k(logits, jnp.asarray(mask), selected=2, capacity=3, noise=noise)
+    def run(logits, noise):
+        logits, noise = jnp.asarray(logits, jnp.float32), jnp.asarray(noise, jnp.float32)
+        return route(logits, jnp.asarray(mask), selected=2, capacity=3, noise=noise)
 
-    before = jax.device_get(route(logits, noise))
+    before = jax.device_get(run(logits, noise))
     for rubbish in (np.nan, np.inf, -1e30, 3.0):
-        other = route(
+        other = run(
             np.where(mask[..., None], logits, rubbish), np.where(mask[..., None], noise, rubbish)
         )
         for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(other), strict=True):
@@ -160,7 +159,7 @@ def test_masked_tokens_hold_nothing_and_change_nothing():
     assert not before.assignment.routed.reshape(2, 12, 2)[~mask].any()
     # The valid tokens alone, without the others between them, go to the same places.
     for g in range(2):
-        alone = route_top_k(
+        alone = route(
             jnp.asarray(logits[g : g + 1, mask[g]]),
             selected=2,
             capacity=3,
@@ -172,7 +171,7 @@ def test_masked_tokens_hold_nothing_and_change_nothing():
 
 
 def test_all_masked():
-    routing = route_top_k(jnp.ones((1, 4, 2)), jnp.zeros((1, 4), bool), selected=2, capacity=1)
+    routing = route(jnp.ones((1, 4, 2)), jnp.zeros((1, 4), bool), selected=2, capacity=1)
     assert not routing.assignment.routed.any()
     assert pair_of_slot(routing.assignment).tolist() == [[8, 8]]
 

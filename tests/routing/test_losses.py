@@ -1,0 +1,271 @@
+"""The auxiliary losses, against NumPy and against numbers worked out by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from byways.routing import (
+    auxiliary_losses,
+    global_entropy,
+    global_entropy_loss,
+    importance_loss,
+    load_loss,
+    local_entropy,
+    route_top_k,
+    routing_sums,
+    z_loss,
+)
+
+from . import reference
+
+NAMES = ("image", "text")
+ALL = {
+    "importance": True,
+    "load": True,
+    "z": True,
+    "local": NAMES,
+    "thresholds": {"image": 3.0, "text": 2.0},
+}
+
+
+def sums_of(logits, mask=None, modality=None, noise=None, selected=1, capacity=None):
+    mask = jnp.ones(logits.shape[:2], bool) if mask is None else mask
+    modality = jnp.zeros(logits.shape[:2], jnp.int32) if modality is None else modality
+    routing = route_top_k(logits, mask, selected=selected, capacity=capacity, noise=noise)
+    return routing_sums(routing, modality, 2)
+
+
+compiled = jax.jit(sums_of, static_argnames=("selected", "capacity"))
+
+
+def of_gates(*tokens, modality=None):
+    """Sums of one group of tokens with these gates (log gates are logits: logsumexp 0)."""
+    logits = jnp.log(jnp.asarray(tokens, jnp.float32))[None]
+    return compiled(logits, modality=None if modality is None else jnp.asarray([modality]))
+
+
+def test_importance_by_hand():
+    # Importances 0.9+0.7 = 1.6 and 0.1+0.3 = 0.4: mean 1, population std 0.6, CV^2 0.36.
+    sums = of_gates([0.9, 0.1], [0.7, 0.3])
+    assert importance_loss(sums) == pytest.approx(0.36, rel=1e-5)
+    # Two tokens that balance each other: 0, though each is decided.
+    assert importance_loss(of_gates([0.9, 0.1], [0.1, 0.9])) == pytest.approx(0.0, abs=1e-7)
+    # All on one of four experts: mean 1/4, std sqrt(3)/4, CV^2 3 = E-1, the most there is.
+    hot = compiled(jnp.asarray([[[50.0, 0.0, 0.0, 0.0]] * 3]))
+    assert importance_loss(hot) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_importance_per_group_and_global():
+    # Each group is lopsided one way (importances 1.6, 0.4: 0.36), all of it is balanced.
+    one = [[0.9, 0.1], [0.7, 0.3]]
+    other = [[0.1, 0.9], [0.3, 0.7]]
+    sums = compiled(jnp.log(jnp.asarray([one, other], jnp.float32)))
+    assert importance_loss(sums, "group") == pytest.approx(0.36, rel=1e-5)
+    assert importance_loss(sums, "global") == pytest.approx(0.0, abs=1e-7)
+
+
+def test_load_by_hand():
+    # E=2, K=1, sigma 1/2, clean logits (1, 0), noise (0, 2): noisy (1, 1): ties go to expert 0.
+    # thr = 1. p_0 = 1 - Phi((1-1)/.5) = 1/2; p_1 = 1 - Phi((1-0)/.5) = 1 - Phi(2) = 0.02275.
+    # Mean 0.261375, std 0.238625: CV^2 = 0.83350.
+    sums = compiled(jnp.asarray([[[1.0, 0.0]]]), noise=jnp.asarray([[[0.0, 2.0]]]))
+    np.testing.assert_allclose(sums.load_e, [0.5, 0.02275], atol=1e-5)
+    assert load_loss(sums) == pytest.approx((0.238625 / 0.261375) ** 2, rel=1e-3)
+
+
+def test_load_needs_noise():
+    with pytest.raises(ValueError, match="needs router noise"):
+        load_loss(of_gates([0.5, 0.5]))
+
+
+def test_z_by_hand():
+    # logsumexp(0, 0) = log 2 = 0.6931; logsumexp(log 3, 0) = log 4 = 1.3863.
+    # Mean of the squares: (0.48045 + 1.92181)/2 = 1.20113.
+    sums = compiled(jnp.asarray([[[0.0, 0.0], [math.log(3), 0.0]]]))
+    assert z_loss(sums) == pytest.approx(1.20113, rel=1e-5)
+
+
+def test_local_entropy_by_hand():
+    # H(1/2,1/2) = log 2 = 0.69315; H(.9,.1) = 0.32508. Image: both, mean 0.50912. Text: only
+    # the second. Confident routing is *less* entropy, so this is minimised as it stands.
+    sums = of_gates([0.5, 0.5], [0.9, 0.1], [0.9, 0.1], modality=[0, 0, 1])
+    np.testing.assert_allclose(local_entropy(sums), [0.50912, 0.32508], rtol=1e-4)
+
+
+def test_global_entropy_by_hand():
+    # Two tokens decided for different experts: each H = 0.32508, but their mean is (.5, .5)
+    # and H of that log 2. Two decided for the same one: the mean is as decided as they are.
+    spread = of_gates([0.9, 0.1], [0.1, 0.9])
+    same = of_gates([0.9, 0.1], [0.9, 0.1])
+    assert global_entropy(spread)[0] == pytest.approx(math.log(2), rel=1e-5)
+    assert global_entropy(same)[0] == pytest.approx(0.32508, rel=1e-4)
+    # The loss, at a soft minimum of 1.8 experts: tau = log 1.8 = 0.58779.
+    # Spread: H is above tau, so 0. Same: tau - H = 0.26271. (The sign that others got wrong
+    # is relu(tau + H), which is 1.281 for the spread and 0.913 for the collapsed one.)
+    assert global_entropy_loss(spread, 0, 1.8) == 0.0
+    assert global_entropy_loss(same, 0, 1.8) == pytest.approx(0.26271, rel=1e-4)
+    assert global_entropy_loss(spread, 1, 1.8) == 0.0  # no text here
+
+
+def test_descent_decides_tokens_and_spreads_modalities():
+    """The signs once more, by what the gradient does."""
+    logits = jnp.asarray([[[0.3, 0.0, 0.0], [0.2, 0.1, 0.0]]])
+
+    def loss(logits, **terms):
+        return sum(auxiliary_losses(sums_of(logits), NAMES, **terms).values())
+
+    def slope(along, **terms):
+        gradient = jax.jit(jax.grad(lambda logits: loss(logits, **terms)))(logits)
+        return float(np.vdot(gradient, along))
+
+    decide = np.asarray(logits) - np.mean(logits, axis=-1, keepdims=True)
+    assert slope(decide, local=("image",)) < 0  # sharper gates, lower loss
+    assert slope(decide, thresholds={"image": 3.0}) > 0  # all to expert 0, higher loss
+    assert slope(decide, importance=True) > 0
+
+
+@pytest.mark.parametrize("selected", [1, 2, 4])
+def test_all_against_numpy(selected):
+    rng = np.random.default_rng(selected)
+    logits = rng.standard_normal((3, 10, 4))
+    noise = rng.standard_normal((3, 10, 4))
+    mask = rng.uniform(size=(3, 10)) < 0.7
+    mask[2] = False  # a group of nothing but padding
+    modality = rng.integers(0, 2, (3, 10))
+    sums = compiled(
+        *(jnp.asarray(x) for x in (logits.astype(np.float32), mask, modality)),
+        noise=jnp.asarray(noise, jnp.float32),
+        selected=selected,
+    )
+    probs = reference.softmax(logits)
+    noisy = logits + noise / 4
+    full = [0, 1]
+    expected = {
+        "importance": np.mean([reference.cv2(probs[g][mask[g]].sum(0)) for g in full]),
+        "load": np.mean(
+            [
+                reference.cv2(reference.load(logits[g], noisy[g], mask[g], selected, 1 / 4))
+                for g in full
+            ]
+        ),
+        "z": np.mean(np.log(np.exp(logits[mask]).sum(-1)) ** 2),
+    }
+    for m, name in enumerate(NAMES):
+        mine = probs[mask & (modality == m)]
+        expected[f"local/{name}"] = np.mean([reference.entropy(p) for p in mine])
+        tau = math.log(ALL["thresholds"][name])
+        expected[f"global/{name}"] = max(0.0, tau - reference.entropy(mine.mean(0)))
+    got = auxiliary_losses(sums, NAMES, **ALL)
+    assert list(got) == [
+        "importance", "load", "z", "local/image", "local/text", "global/image", "global/text",
+    ]  # fmt: skip
+    for name, value in expected.items():
+        assert got[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    every = [probs[mask].sum(0), sum(reference.load(logits[g], noisy[g], mask[g], selected, 1 / 4)
+                                     for g in full)]  # fmt: skip
+    assert importance_loss(sums, "global") == pytest.approx(reference.cv2(every[0]), rel=1e-4)
+    assert load_loss(sums, "global") == pytest.approx(reference.cv2(every[1]), rel=1e-3)
+
+
+@jax.jit
+def total_and_slope(logits, mask, modality, noise):
+    def total(logits):
+        sums = sums_of(logits, mask, modality, noise)
+        return sum(auxiliary_losses(sums, NAMES, **ALL).values())
+
+    return jax.value_and_grad(total)(logits)
+
+
+def case(tokens=6, experts=4):
+    rng = np.random.default_rng(0)
+    return {
+        "logits": jnp.asarray(rng.standard_normal((1, tokens, experts)), jnp.float32),
+        "mask": jnp.ones((1, tokens), bool),
+        "modality": jnp.asarray([[0, 1] * (tokens // 2)]),
+        "noise": jnp.asarray(rng.standard_normal((1, tokens, experts)), jnp.float32),
+    }
+
+
+EDGES = {
+    "exact balance": {"logits": jnp.zeros((1, 6, 4)), "noise": jnp.zeros((1, 6, 4))},
+    "certain": {"logits": jnp.zeros((1, 6, 4)).at[..., 1].set(1e4)},
+    "an empty modality": {"modality": jnp.zeros((1, 6), jnp.int32)},
+    "everything masked": {"mask": jnp.zeros((1, 6), bool)},
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_gradients_are_finite_at_the_edges(edge):
+    value, slope = total_and_slope(**(case() | EDGES[edge]))
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
+    if edge == "exact balance":
+        # Gates are all 1/4: H = log 4 for each token, above either threshold; z = log(4)^2.
+        assert value == pytest.approx(2 * math.log(4) + math.log(4) ** 2, rel=1e-5)
+    if edge == "everything masked":
+        assert value == 0.0
+        assert not slope.any()
+
+
+def test_one_expert_has_nothing_to_balance():
+    def total(logits):
+        sums = sums_of(logits, noise=jnp.ones((1, 3, 1)))
+        got = auxiliary_losses(sums, NAMES, importance=True, load=True, local=NAMES)
+        return sum(got.values())
+
+    value, slope = jax.jit(jax.value_and_grad(total))(jnp.asarray([[[0.3], [2.0], [-1.0]]]))
+    assert value == 0.0
+    assert not np.asarray(slope).any()
+
+
+def test_gradients_against_finite_differences():
+    at = case()
+    _, slope = total_and_slope(**at)
+
+    def slow(logits):
+        logits = logits[0]
+        noisy = logits + np.asarray(at["noise"], np.float64)[0] / 4
+        probs = reference.softmax(logits)
+        loss = reference.cv2(probs.sum(0))
+        loss += reference.cv2(reference.load(logits, noisy, np.ones(6), 1, 1 / 4))
+        loss += np.mean(np.log(np.exp(logits).sum(-1)) ** 2)
+        for m, experts in enumerate((3.0, 2.0)):
+            mine = probs[m::2]
+            loss += np.mean([reference.entropy(p) for p in mine])
+            loss += max(0.0, math.log(experts) - reference.entropy(mine.mean(0)))
+        return loss
+
+    where = np.asarray(at["logits"], np.float64)
+    direction = np.random.default_rng(3).standard_normal(where.shape)
+    change = slow(where + 1e-6 * direction) - slow(where - 1e-6 * direction)
+    assert np.vdot(slope, direction) == pytest.approx(change / 2e-6, rel=1e-3)
+
+
+def test_what_masked_tokens_hold_changes_no_bit():
+    at = case()
+    mask = jnp.asarray([[True, False, True, True, False, True]])
+    results = []
+    for rubbish in (0.0, 7.0, jnp.nan, -jnp.inf):
+        held = jnp.where(mask[..., None], at["logits"], rubbish)
+        results.append(total_and_slope(**(at | {"logits": held, "mask": mask})))
+    for value, slope in results[1:]:
+        assert np.array_equal(value, results[0][0])
+        assert np.array_equal(slope, results[0][1])
+    assert not np.asarray(results[0][1])[~np.asarray(mask)].any()
+
+
+def test_only_what_is_asked_for_and_nothing_unknown():
+    sums = of_gates([0.9, 0.1])
+    assert auxiliary_losses(sums, NAMES) == {}
+    assert list(auxiliary_losses(sums, NAMES, z=True, thresholds={"image": 0.0})) == ["z"]
+    for arguments, says in [
+        ({"local": ("sound",)}, "'sound' is unknown"),
+        ({"thresholds": {"image": 2.5}}, "at most E"),
+        ({"thresholds": {"image": 1.0}}, "above 1"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            auxiliary_losses(sums, NAMES, **arguments)
+    with pytest.raises(ValueError, match="1 names for 2"):
+        auxiliary_losses(sums, ("image",))
