@@ -124,10 +124,14 @@ def _draw(chart: Chart) -> Markup:
         ys.append(chart.reference[1])
     low = min(ys) if chart.low is None else min(chart.low, *ys)
     high = max(ys) if chart.high is None else max(chart.high, *ys)
-    if high <= low:
+    if high <= low and chart.low is not None:
+        high = low + 1.0
+    elif high <= low:
         low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
     if chart.high is None:
-        high += (high - low) / 20  # Some air above the line.
+        # Air above the line, and room for words above a level that is highest.
+        named = chart.reference is not None and chart.reference[1] == high
+        high += (high - low) * (0.14 if named else 0.05)
     last = max(xs)
 
     def x_of(x: float) -> float:
@@ -160,12 +164,10 @@ def _reference(name: str, value: float, lines, y_of) -> Markup:
     y = y_of(value)
     first, last = (min(abs(y_of(line[end][1]) - y) for line in lines) for end in (0, -1))
     x, anchor = (_LEFT + 4, "start") if first > last else (WIDTH - _RIGHT, "end")
-    # Below the level where there is no room above it.
-    words = y - 4 if y > _TOP + 14 else y + 13
     return Markup(
         '<line class="reference" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
         '<text class="reference" x="{}" y="{:.1f}" text-anchor="{}">{}</text>'
-    ).format(_LEFT, WIDTH - _RIGHT, y, y, x, words, anchor, name)
+    ).format(_LEFT, WIDTH - _RIGHT, y, y, x, y - 4, anchor, name)
 
 
 def _axes(chart: Chart, levels, steps, x_of, y_of) -> list[Markup]:

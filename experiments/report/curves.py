@@ -10,15 +10,15 @@ from .records import Records
 
 _MODALITIES = ("image", "text")
 
-# What each auxiliary loss wants, by the last part of its key; in the order they are drawn.
+# Title of each auxiliary loss and what it wants, by its key; in the order they are drawn.
 _WANTS = {
-    "importance": "every expert should matter equally",
-    "load": "every expert should be chosen equally often",
-    "z": "router scores should stay small",
-    "local/text": "the router should be sure about each word piece",
-    "local/image": "the router should be sure about each patch",
-    "global/image": "patches together should use several experts",
-    "global/text": "word pieces together should use several experts",
+    "importance": ("Importance", "every expert should matter equally"),
+    "load": ("Load", "every expert should be chosen equally often"),
+    "z": ("Size of scores (z)", "router scores should stay small"),
+    "local/text": ("Local entropy, text", "the router should be sure of each word piece"),
+    "local/image": ("Local entropy, image", "the router should be sure of each patch"),
+    "global/image": ("Global entropy, image", "patches together should use several experts"),
+    "global/text": ("Global entropy, text", "word pieces together should use several experts"),
 }
 
 
@@ -102,12 +102,13 @@ def other_curves(records: Records) -> tuple[Chart, ...]:
                 f"enter the training with weight {records.config.loss.auxiliary:g}",
                 [("auxiliary", "one", "loss/auxiliary", "train")],
                 records,
+                low=0.0,
             )
         )
         for name in [*(n for n in _WANTS if n in names), *sorted(names - set(_WANTS))]:
-            title = name.replace("/", ", ").capitalize()
-            note = _WANTS.get(name, "as logged")
-            charts.append(_chart(title, note, [(name, "one", f"loss/{name}", "train")], records))
+            title, note = _WANTS.get(name, (name, "as logged"))
+            lines = [(name, "one", f"loss/{name}", "train")]
+            charts.append(_chart(title, note, lines, records, low=0.0))
     return tuple(chart for chart in charts if chart)
 
 
