@@ -47,6 +47,7 @@ def train(config: ExperimentConfig, folder: Path | str, preset: str = "") -> Pat
         CheckpointError: nothing whole to resume from, or a checkpoint could not be saved.
         Interrupted: Ctrl-C; the run was saved first.
     """
+    began = time.perf_counter()
     check(config)
     enable_compilation_cache()
     with RunFolder(folder).start(config, preset) as run, Interrupts() as interrupts:
@@ -68,7 +69,9 @@ def train(config: ExperimentConfig, folder: Path | str, preset: str = "") -> Pat
                     for reason in restored.rejected:
                         progress.print(f"checkpoint passed over: {reason}")
                     progress.print(f"going on from the checkpoint of step {first}")
-                loop = _Loop(config, training, checkpoints, log, progress, validation, interrupts)
+                loop = _Loop(
+                    config, training, checkpoints, log, progress, validation, interrupts, began
+                )
                 loop.run(state, data, first)
         finally:
             log.close()
@@ -89,10 +92,12 @@ class _Loop:
         progress: TrainingProgress,
         validation: Validation,
         interrupts: Interrupts,
+        began: float,
     ):
         self.config, self.training, self.checkpoints = config, training, checkpoints
         self.log, self.progress, self.validation = log, progress, validation
         self.interrupts = interrupts
+        self.began = began
         # Losses that were enqueued and not yet looked at, with the rows they came from.
         self.pending: deque[tuple[int, np.ndarray, Any]] = deque()
 
@@ -116,6 +121,7 @@ class _Loop:
                 metrics |= {f"data/{name}": n for name, n in data.counts().items()}
                 done = step - max(last_line, first)
                 times = {
+                    "since_start": now - self.began,
                     "seconds": now - since,
                     "examples_per_second": done * config.batch_size / (now - since),
                     "input_wait": waited / (now - since),
@@ -123,6 +129,10 @@ class _Loop:
                 self.log.write(step, "train", metrics, times)
                 self.progress.update(step, metrics, times)
                 last_line, since, waited = step, now, 0.0
+            elif step == first + 1:
+                # Looked at at once: a start that is slow should show.
+                self.check_losses(leave=0)
+                self.progress.print(f"first step after {time.perf_counter() - self.began:.1f} s")
             self.progress.advance(step)
             if step == config.steps or (config.eval_every and step % config.eval_every == 0):
                 began = time.perf_counter()
