@@ -48,10 +48,6 @@ class ModelConfig:
 
     Attributes:
         image_size, patch_size: pixels; the image must divide into patches.
-        stem: from pixels to patches: `linear` (ViT, LIMoE), or `conv`, two 3x3 convolutions of
-            stride 2 before the linear map (Xiao et al., arXiv 2106.14881), which see more
-            than a patch and learn faster from little data; the patch divides by 4 then.
-        stem_width: channels after the first convolution; twice as many after the second.
         width, hidden, depth, heads: D, H, L and attention heads (D divides by heads).
         text_length: text tokens N_t, padding included.
         vocab_size: pieces of the tokenizer.
@@ -62,8 +58,6 @@ class ModelConfig:
 
     image_size: int = 32
     patch_size: int = 8
-    stem: Literal["linear", "conv"] = "linear"
-    stem_width: int = 32
     width: int = 96
     hidden: int = 384
     depth: int = 4

@@ -19,10 +19,10 @@ def patches(images: Float[Array, "B S S F"], size: int) -> Float[Array, "B N P"]
 
 
 class ImageEmbedding(nn.Module):
-    """Patch embedding and learned positions (ViT, section 3.1), after a convolutional stem or none.
+    """Patch embedding and learned positions (ViT, section 3.1).
 
     Pixels enter as ink, (255 - pixel)/127.5, so that empty white paper is zero. The kernel is
-    stored (P, P, channels, D), as in the published V-MoE tree.
+    stored (P, P, 3, D), as in the published V-MoE tree.
     """
 
     config: ModelConfig
@@ -33,33 +33,16 @@ class ImageEmbedding(nn.Module):
         dtype = jnp.dtype(c.dtype)
         inputs = ((255.0 - images.astype(jnp.float32)) / 127.5).astype(dtype)
         size = c.patch_size
-        if c.stem == "conv":
-            inputs, size = ConvStem(c.stem_width, dtype, name="stem")(inputs), size // 4
         kernel = self.param(
             "kernel",
             nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", (0, 1, 2), 3),
-            (size, size, inputs.shape[-1], c.width),
+            (size, size, 3, c.width),
         )
         bias = self.param("bias", nn.initializers.zeros, (c.width,))
         count = (c.image_size // c.patch_size) ** 2
         position = self.param("pos_embedding", nn.initializers.normal(0.02), (1, count, c.width))
         tokens = patches(inputs, size) @ kernel.reshape(-1, c.width).astype(dtype)
         return tokens + (bias + position).astype(dtype)
-
-
-class ConvStem(nn.Module):
-    """Two 3x3 convolutions of stride 2, each with tanh-GELU: (B, S, S, 3) to (B, S/4, S/4, 2F)."""
-
-    features: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B Z Z F"]:
-        x = images
-        for index, features in enumerate((self.features, 2 * self.features)):
-            conv = nn.Conv(features, (3, 3), (2, 2), dtype=self.dtype, name=f"Conv_{index}")
-            x = nn.gelu(conv(x))
-        return x
 
 
 class TextEmbedding(nn.Module):
