@@ -53,7 +53,7 @@ def dispatch_blocked(
     rows = tokens.reshape(-1, width).at[token_of_row].get(mode="fill", fill_value=0)
     cast = experts.astype(tokens.dtype)
     weights = (cast.up, cast.up_bias, cast.down, cast.down_bias)
-    out = _run_blocks(block, rows, weights, bounds)
+    out: Array = _run_blocks(block, rows, weights, bounds)
     picked = out.at[row].get(mode="fill", fill_value=0).astype(jnp.float32)
     scaled = assignment.weight[..., None] * picked
     if assignment.layout == "token":
@@ -104,7 +104,7 @@ def _run_blocks(
 
         def per_block(i, out):
             x = lax.dynamic_slice_in_dim(rows, i * block, block)
-            return lax.dynamic_update_slice_in_dim(out, mlp(*w, x), i * block, 0)
+            return lax.dynamic_update_slice_in_dim(out, _mlp(w, x), i * block, 0)
 
         return lax.fori_loop(begin, end, per_block, out), None
 
@@ -125,9 +125,9 @@ def _run_blocks_bwd(block, residuals, grad):
         def per_block(i, carry):
             d_rows, d_w = carry
             x, dy = (lax.dynamic_slice_in_dim(a, i * block, block) for a in (rows, grad))
-            *dw, dx = jax.vjp(mlp, *w, x)[1](dy)
+            dw, dx = jax.vjp(_mlp, w, x)[1](dy)
             # In bf16 the sum over blocks would lose what a single product keeps.
-            d_w = jax.tree.map(lambda total, part: total + part.astype(jnp.float32), d_w, tuple(dw))
+            d_w = jax.tree.map(lambda total, part: total + part.astype(jnp.float32), d_w, dw)
             return lax.dynamic_update_slice_in_dim(d_rows, dx, i * block, 0), d_w
 
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), w)
@@ -141,3 +141,8 @@ def _run_blocks_bwd(block, residuals, grad):
 
 
 _run_blocks.defvjp(_run_blocks_fwd, _run_blocks_bwd)
+
+
+def _mlp(w: Weights, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    up, up_bias, down, down_bias = w
+    return mlp(up, up_bias, down, down_bias, x)
