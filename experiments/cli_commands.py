@@ -83,6 +83,10 @@ def train(arguments: Sequence[str]) -> int:
     # Before JAX is imported, so that a mistake costs no seconds; `train` looks again.
     RunFolder(folder).check_start(config)
 
+    from .huge_pages import restart_with_huge_pages
+
+    restart_with_huge_pages()
+
     from .train import train as train_run
 
     train_run(config, folder, preset=name)
