@@ -15,7 +15,6 @@ from jaxtyping import Array
 
 from ..models import MODALITIES, Limoe
 from ..routing import flat_statistics
-from .compiler_options import fast_options
 from .config import ExperimentConfig
 from .errors import ConfigError
 from .objective import objective
@@ -116,12 +115,7 @@ def prepare(config: ExperimentConfig) -> Training:
     return Training(
         model=model,
         start=jax.jit(start, out_shardings=whole),
-        step=jax.jit(
-            step,
-            donate_argnums=0,
-            out_shardings=(whole, whole),
-            compiler_options=fast_options(),
-        ),
+        step=jax.jit(step, donate_argnums=0, out_shardings=(whole, whole)),
         put=put,
         read=jax.jit(read, donate_argnums=0, out_shardings=whole),
     )

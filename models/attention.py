@@ -67,7 +67,10 @@ class SelfAttention(nn.Module):
         parts = [HeadsDense(into, 1, name=name)() for name in ("query", "key", "value")]
         kernel = jnp.concatenate([k for k, _ in parts], axis=1).astype(tokens.dtype)
         bias = jnp.concatenate([b for _, b in parts]).astype(tokens.dtype)
-        mixed = tokens @ kernel + bias
+        # Over rows: of (G, T, D) XLA's CPU back end would transpose both operands of the
+        # kernel's gradient.
+        rows = tokens.reshape(-1, width)
+        mixed = (rows @ kernel + bias).reshape(groups, -1, 3 * width)
         outputs, start = [], 0
         for count, length, mask in sequences:
             piece = mixed[:, start : start + count * length]
@@ -77,7 +80,9 @@ class SelfAttention(nn.Module):
             start += count * length
         kernel, bias = HeadsDense((self.heads, size, width), 2, name="out")()
         joined = jnp.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
-        return joined @ kernel.astype(tokens.dtype) + bias.astype(tokens.dtype)
+        rows = joined.reshape(-1, width)
+        mixed = rows @ kernel.astype(tokens.dtype) + bias.astype(tokens.dtype)
+        return mixed.reshape(groups, -1, width)
 
 
 def attend(

@@ -41,8 +41,10 @@ class ImageEmbedding(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (c.width,))
         count = (c.image_size // c.patch_size) ** 2
         position = self.param("pos_embedding", nn.initializers.normal(0.02), (1, count, c.width))
-        tokens = patches(inputs, size) @ kernel.reshape(-1, c.width).astype(dtype)
-        return tokens + (bias + position).astype(dtype)
+        # Over rows, for the sake of the kernel's gradient; see SelfAttention.
+        flat = patches(inputs, size).reshape(-1, size * size * 3)
+        tokens = flat @ kernel.reshape(-1, c.width).astype(dtype)
+        return tokens.reshape(-1, count, c.width) + (bias + position).astype(dtype)
 
 
 class TextEmbedding(nn.Module):
