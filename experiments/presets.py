@@ -49,16 +49,16 @@ LIMOE_TINY = ExperimentConfig(
     ),
     data=DataConfig(
         objects_only=True,
-        label_share=0.9,
+        label_share=0.85,
         text_length=8,
         augment=AugmentConfig(
-            shift=0.05, zoom=0.1, rotate=4.0, shear=0.0, colour=0.15, background=0.0
+            shift=0.06, zoom=0.15, rotate=6.0, shear=0.0, colour=0.2, background=0.0
         ),
     ),
     loss=LossConfig(auxiliary=0.15, threshold_image=5.0, threshold_text=3.0),
     optimizer=OptimizerConfig(lr=0.03, adam_lr=0.008, warmup=40),
     batch_size=256,
-    steps=800,
+    steps=950,
 )
 
 
