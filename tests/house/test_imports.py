@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,11 @@ assert not heavy, f"imported on the way: {{heavy}}"
         capture_output=True,
         text=True,
     )
+
+
+def test_every_module_imports():
+    for name in modules():
+        importlib.import_module(name)
 
 
 def test_faces_and_configs_import_nothing_heavy():
