@@ -43,22 +43,22 @@ LIMOE_TINY = ExperimentConfig(
         heads=4,
         text_length=8,
         embed_dim=128,
-        # 64 examples a group. With half of the text slots empty, 0.98 of the padded tokens'
+        # 128 examples a group. With half of the text slots empty, 0.98 of the padded tokens'
         # share is under 1.25 of the real ones'.
-        moe=MoeConfig(num_experts=8, selected=1, capacity_factor=0.98, group_size=64 * 24),
+        moe=MoeConfig(num_experts=8, selected=1, capacity_factor=0.98, group_size=128 * 24),
     ),
     data=DataConfig(
         objects_only=True,
         label_share=0.85,
         text_length=8,
         augment=AugmentConfig(
-            shift=0.06, zoom=0.15, rotate=6.0, shear=0.0, colour=0.2, background=0.0
+            shift=0.07, zoom=0.18, rotate=8.0, shear=0.0, colour=0.25, background=0.0
         ),
     ),
-    loss=LossConfig(auxiliary=0.15, threshold_image=5.0, threshold_text=3.0),
+    loss=LossConfig(auxiliary=0.2, threshold_image=5.0, threshold_text=3.0),
     optimizer=OptimizerConfig(lr=0.03, adam_lr=0.008, warmup=40),
     batch_size=256,
-    steps=950,
+    steps=900,
 )
 
 

@@ -29,23 +29,27 @@ def paired_batches(
     """Whole batches of drawings with captions, mixed as training mixes them.
 
     Rows are shuffled (seed 0): drawings of one kind in a row would meet in one group and
-    crowd the same experts. Captions are drawn as in training. A last ragged batch is left out,
-    for its padding would leave slots free; fewer rows than one batch are repeated.
+    crowd the same experts. Captions are drawn as in training, and drawings are of the kinds that
+    the run was trained on (`data.objects_only`). A last ragged batch is left out, for its
+    padding would leave slots free; fewer rows than one batch are repeated.
 
     Args:
         examples: the data set.
         rows: which of its rows.
         tokenizer: of the run.
-        config: of the run: `batch_size` and `model.text_length` are used.
+        config: of the run.
     """
     rng = np.random.default_rng(0)
-    size = config.batch_size
+    size, share = config.batch_size, config.data.label_share
+    if config.data.objects_only:
+        objects = np.array([concept.is_object for concept in examples.concepts], bool)
+        rows = rows[objects[examples.concept[rows]]]
     order = rng.permutation(rows)
     if len(order) < size:
         order = np.resize(order, size)
     for start in range(0, len(order) - size + 1, size):
         part = order[start : start + size]
-        captions = [draw_caption(examples.concepts[c], rng) for c in examples.concept[part]]
+        captions = [draw_caption(examples.concepts[c], rng, share) for c in examples.concept[part]]
         text, text_mask = tokenizer.encode(captions, config.model.text_length)
         yield {"image": examples.images(part), "text": text, "text_mask": text_mask}
 
