@@ -94,7 +94,7 @@ def prepare(config: ExperimentConfig) -> Training:
         )
         (loss, (parts, sums)), grads = gradient(state["params"])
         updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
-        parts["grad_norm"] = optax.global_norm(grads)
+        parts["grad_norm"] = optax.tree.norm(grads)
         one = {"parts": parts, "routing": sums, "steps": jnp.ones(())}
         interval = jax.tree.map(jnp.add, state["interval"], one)
         new = {

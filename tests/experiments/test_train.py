@@ -140,7 +140,7 @@ def test_killed_run_goes_on_and_ends_bit_identical(finished, tmp_path):
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (run / "status.json").exists()
     output, _ = launch(run).communicate(timeout=300)
     assert "going on from the checkpoint of step" in output
