@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from byways.experiments import ExperimentConfig
 from byways.experiments.config import CheckpointConfig, LossConfig, OptimizerConfig
 from byways.models import ModelConfig, MoeConfig
@@ -48,8 +46,3 @@ def flags(config: ExperimentConfig) -> list[str]:
 
     walk(to_dict(config), to_dict(preset("limoe_tiny")), "")
     return words
-
-
-def shorter(steps: int, **changes) -> ExperimentConfig:
-    """`TINY` with another number of steps, and other top-level values."""
-    return dataclasses.replace(TINY, steps=steps, **changes)
