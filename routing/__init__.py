@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .assignment import Assignment as Assignment
     from .assignment import pair_of_slot as pair_of_slot
+    from .bias import BiasRule as BiasRule
+    from .bias import update_bias as update_bias
     from .capacity import expert_capacity as expert_capacity
     from .capacity import group_size as group_size
+    from .controls import route_hash as route_hash
+    from .controls import route_random as route_random
     from .dispatchers import DISPATCHERS as DISPATCHERS
     from .dispatchers import Dispatcher as Dispatcher
     from .dispatchers import DispatcherName as DispatcherName
     from .dispatchers import dispatch as dispatch
+    from .expert_choice import route_expert_choice as route_expert_choice
     from .experts import ExpertMlp as ExpertMlp
     from .experts import gelu as gelu
     from .experts import mlp as mlp
@@ -28,21 +33,40 @@ if TYPE_CHECKING:
     from .losses import load_loss as load_loss
     from .losses import local_entropy as local_entropy
     from .losses import z_loss as z_loss
+    from .routed import Routing as Routing
+    from .routers import BIASED as BIASED
+    from .routers import LEARNED as LEARNED
+    from .routers import NOT_CAUSAL as NOT_CAUSAL
+    from .routers import ROUTERS as ROUTERS
+    from .routers import RouterName as RouterName
+    from .routers import route as route
+    from .sigmoid import route_sigmoid as route_sigmoid
+    from .soft import SoftRouting as SoftRouting
+    from .soft import dispatch_soft as dispatch_soft
+    from .soft import route_soft as route_soft
     from .statistics import RoutingStatistics as RoutingStatistics
     from .statistics import flat_statistics as flat_statistics
     from .statistics import routing_statistics as routing_statistics
     from .sums import RoutingSums as RoutingSums
     from .sums import routing_sums as routing_sums
-    from .top_k import TopKRouting as TopKRouting
-    from .top_k import place as place
-    from .top_k import route_random as route_random
+    from .task import TaskModel as TaskModel
+    from .task import cut_out_task as cut_out_task
+    from .task import task_logits as task_logits
+    from .token_choice import Priority as Priority
+    from .token_choice import choose_and_place as choose_and_place
+    from .token_choice import place as place
+    from .top_k import route_gshard as route_gshard
+    from .top_k import route_switch as route_switch
     from .top_k import route_top_k as route_top_k
     from .top_k import router_noise as router_noise
 
 _FILES = {
     "assignment": ["Assignment", "pair_of_slot"],
+    "bias": ["BiasRule", "update_bias"],
     "capacity": ["expert_capacity", "group_size"],
+    "controls": ["route_hash", "route_random"],
     "dispatchers": ["DISPATCHERS", "Dispatcher", "DispatcherName", "dispatch"],
+    "expert_choice": ["route_expert_choice"],
     "experts": ["ExpertMlp", "gelu", "mlp"],
     "losses": [
         "auxiliary_losses",
@@ -53,25 +77,43 @@ _FILES = {
         "local_entropy",
         "z_loss",
     ],
+    "routed": ["Routing"],
+    "routers": ["BIASED", "LEARNED", "NOT_CAUSAL", "ROUTERS", "RouterName", "route"],
+    "sigmoid": ["route_sigmoid"],
+    "soft": ["SoftRouting", "dispatch_soft", "route_soft"],
     "statistics": ["RoutingStatistics", "flat_statistics", "routing_statistics"],
     "sums": ["RoutingSums", "routing_sums"],
-    "top_k": ["TopKRouting", "place", "route_random", "route_top_k", "router_noise"],
+    "task": ["TaskModel", "cut_out_task", "task_logits"],
+    "token_choice": ["Priority", "choose_and_place", "place"],
+    "top_k": ["route_gshard", "route_switch", "route_top_k", "router_noise"],
 }
 # The names of files must differ from all of these: importing a file sets an attribute, too.
 _WHERE = {name: file for file, names in _FILES.items() for name in names}
 
 
 __all__ = [
+    "BIASED",
     "DISPATCHERS",
+    "LEARNED",
+    "NOT_CAUSAL",
+    "ROUTERS",
     "Assignment",
+    "BiasRule",
     "Dispatcher",
     "DispatcherName",
     "ExpertMlp",
+    "Priority",
+    "RouterName",
+    "Routing",
     "RoutingStatistics",
     "RoutingSums",
-    "TopKRouting",
+    "SoftRouting",
+    "TaskModel",
     "auxiliary_losses",
+    "choose_and_place",
+    "cut_out_task",
     "dispatch",
+    "dispatch_soft",
     "expert_capacity",
     "flat_statistics",
     "gelu",
@@ -84,11 +126,20 @@ __all__ = [
     "mlp",
     "pair_of_slot",
     "place",
+    "route",
+    "route_expert_choice",
+    "route_gshard",
+    "route_hash",
     "route_random",
+    "route_sigmoid",
+    "route_soft",
+    "route_switch",
     "route_top_k",
     "router_noise",
     "routing_statistics",
     "routing_sums",
+    "task_logits",
+    "update_bias",
     "z_loss",
 ]
 

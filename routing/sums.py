@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .balance import load_probabilities, squared_cv
+from .balance import entropy, load_probabilities, squared_cv
 from .leaf import Leaf
-from .top_k import TopKRouting
+from .routed import Routing
 
 
 @jax.tree_util.register_dataclass
@@ -73,13 +73,11 @@ class RoutingSums:
         return jax.tree.map(lambda a, b: a + b, self, other)
 
 
-def routing_sums(
-    routing: TopKRouting, modality: Int[Array, "G T"], num_modalities: int
-) -> RoutingSums:
+def routing_sums(routing: Routing, modality: Int[Array, "G T"], num_modalities: int) -> RoutingSums:
     """Sum up one call of a router.
 
     Args:
-        routing: of `route_top_k`.
+        routing: of any router.
         modality: 0..M-1 for each token (anything where masked).
         num_modalities: M.
 
@@ -91,8 +89,7 @@ def routing_sums(
         raise ValueError(f"modality has shape {modality.shape}, expected (G, T) = {mask.shape}")
     experts = pairs.num_experts
     logsumexp = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    log_probs = logits - logsumexp
-    probs = jnp.exp(log_probs)
+    probs = routing.probs
 
     # Per group, what the balance losses compare between experts.
     occupied = jnp.any(mask, axis=1).astype(jnp.float32)
@@ -116,7 +113,7 @@ def routing_sums(
         "probs": probs,
         "assigned": per_expert(pairs.routed),
         "kept": kept,
-        "entropy": -jnp.sum(probs * log_probs, axis=-1, keepdims=True),
+        "entropy": entropy(probs)[..., None],
         "top_gate": jnp.max(probs, axis=-1, keepdims=True),
         "processed": jnp.minimum(jnp.sum(kept, axis=-1, keepdims=True), 1.0),
         "tokens": valid,

@@ -132,7 +132,7 @@ def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingS
             tokens = made.routed.reshape(made.routed.shape[0], made.num_tokens, -1).any(axis=-1)
             drawn = route_random(
                 key, tokens, made.num_experts, selected=moe.selected, capacity=made.capacity
-            )
+            ).assignment
             served = drawn.kept.reshape(*tokens.shape, -1).any(axis=-1)
             found[name] = out.routing[name]  # pyright: ignore
             slots = made.capacity * made.num_experts * tokens.shape[0]
