@@ -29,6 +29,8 @@ class Routing:
         mask: (G, T) bool, the tokens that are routed.
         sigma: standard deviation of the noise; 0 when there was none.
         selected: K of token choice; 0 for expert choice, where it differs by token.
+        biased: a loss-free bias moved the choice, so that the experts chosen need not be those
+            of the K largest noisy logits.
     """
 
     assignment: Assignment
@@ -39,3 +41,4 @@ class Routing:
     mask: Leaf
     sigma: float = dataclasses.field(metadata={"static": True})
     selected: int = dataclasses.field(metadata={"static": True})
+    biased: bool = dataclasses.field(metadata={"static": True}, default=False)

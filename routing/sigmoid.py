@@ -51,7 +51,8 @@ def route_sigmoid(
     )
     probs = _shares(clean)
     gates = _shares(noisy) if sigma > 0 else probs
-    return Routing(assignment, clean, noisy, probs, gates, mask, sigma, selected)
+    biased = bias is not None
+    return Routing(assignment, clean, noisy, probs, gates, mask, sigma, selected, biased)
 
 
 def _shares(logits: Float[Array, "G T E"]) -> Float[Array, "G T E"]:

@@ -75,7 +75,8 @@ def route_top_k(
         batch_priority=batch_priority,
         priority=priority,
     )
-    return Routing(assignment, clean, noisy, probs, gates, mask, sigma, selected)
+    biased = bias is not None
+    return Routing(assignment, clean, noisy, probs, gates, mask, sigma, selected, biased)
 
 
 def route_switch(
