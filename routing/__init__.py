@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .assignment import Assignment as Assignment
     from .assignment import pair_of_slot as pair_of_slot
+    from .balance import PoolSums as PoolSums
     from .bias import BiasRule as BiasRule
     from .bias import update_bias as update_bias
     from .capacity import expert_capacity as expert_capacity
@@ -26,12 +27,21 @@ if TYPE_CHECKING:
     from .experts import ExpertMlp as ExpertMlp
     from .experts import gelu as gelu
     from .experts import mlp as mlp
+    from .information import information_bias as information_bias
+    from .information import mutual_information as mutual_information
+    from .information import normalised_information as normalised_information
+    from .label_counts import Contingency as Contingency
+    from .label_counts import contingency as contingency
     from .losses import auxiliary_losses as auxiliary_losses
     from .losses import global_entropy as global_entropy
     from .losses import global_entropy_loss as global_entropy_loss
+    from .losses import gshard_loss as gshard_loss
     from .losses import importance_loss as importance_loss
     from .losses import load_loss as load_loss
     from .losses import local_entropy as local_entropy
+    from .losses import switch_loss as switch_loss
+    from .losses import task_information_loss as task_information_loss
+    from .losses import token_information_loss as token_information_loss
     from .losses import z_loss as z_loss
     from .routed import Routing as Routing
     from .routers import BIASED as BIASED
@@ -44,6 +54,11 @@ if TYPE_CHECKING:
     from .soft import SoftRouting as SoftRouting
     from .soft import dispatch_soft as dispatch_soft
     from .soft import route_soft as route_soft
+    from .soft_summary import SoftStatistics as SoftStatistics
+    from .soft_summary import SoftSums as SoftSums
+    from .soft_summary import slot_cosine as slot_cosine
+    from .soft_summary import soft_statistics as soft_statistics
+    from .soft_summary import soft_sums as soft_sums
     from .statistics import RoutingStatistics as RoutingStatistics
     from .statistics import flat_statistics as flat_statistics
     from .statistics import routing_statistics as routing_statistics
@@ -62,25 +77,39 @@ if TYPE_CHECKING:
 
 _FILES = {
     "assignment": ["Assignment", "pair_of_slot"],
+    "balance": ["PoolSums"],
     "bias": ["BiasRule", "update_bias"],
     "capacity": ["expert_capacity", "group_size"],
     "controls": ["route_hash", "route_random"],
     "dispatchers": ["DISPATCHERS", "Dispatcher", "DispatcherName", "dispatch"],
     "expert_choice": ["route_expert_choice"],
     "experts": ["ExpertMlp", "gelu", "mlp"],
+    "information": ["information_bias", "mutual_information", "normalised_information"],
+    "label_counts": ["Contingency", "contingency"],
     "losses": [
         "auxiliary_losses",
         "global_entropy",
         "global_entropy_loss",
+        "gshard_loss",
         "importance_loss",
         "load_loss",
         "local_entropy",
+        "switch_loss",
+        "task_information_loss",
+        "token_information_loss",
         "z_loss",
     ],
     "routed": ["Routing"],
     "routers": ["BIASED", "LEARNED", "NOT_CAUSAL", "ROUTERS", "RouterName", "route"],
     "sigmoid": ["route_sigmoid"],
     "soft": ["SoftRouting", "dispatch_soft", "route_soft"],
+    "soft_summary": [
+        "SoftStatistics",
+        "SoftSums",
+        "slot_cosine",
+        "soft_statistics",
+        "soft_sums",
+    ],
     "statistics": ["RoutingStatistics", "flat_statistics", "routing_statistics"],
     "sums": ["RoutingSums", "routing_sums"],
     "task": ["TaskModel", "cut_out_task", "task_logits"],
@@ -99,18 +128,23 @@ __all__ = [
     "ROUTERS",
     "Assignment",
     "BiasRule",
+    "Contingency",
     "Dispatcher",
     "DispatcherName",
     "ExpertMlp",
+    "PoolSums",
     "Priority",
     "RouterName",
     "Routing",
     "RoutingStatistics",
     "RoutingSums",
     "SoftRouting",
+    "SoftStatistics",
+    "SoftSums",
     "TaskModel",
     "auxiliary_losses",
     "choose_and_place",
+    "contingency",
     "cut_out_task",
     "dispatch",
     "dispatch_soft",
@@ -120,10 +154,14 @@ __all__ = [
     "global_entropy",
     "global_entropy_loss",
     "group_size",
+    "gshard_loss",
     "importance_loss",
+    "information_bias",
     "load_loss",
     "local_entropy",
     "mlp",
+    "mutual_information",
+    "normalised_information",
     "pair_of_slot",
     "place",
     "route",
@@ -138,7 +176,13 @@ __all__ = [
     "router_noise",
     "routing_statistics",
     "routing_sums",
+    "slot_cosine",
+    "soft_statistics",
+    "soft_sums",
+    "switch_loss",
+    "task_information_loss",
     "task_logits",
+    "token_information_loss",
     "update_bias",
     "z_loss",
 ]

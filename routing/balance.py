@@ -1,10 +1,71 @@
-"""The arithmetic under the balance losses: CV^2, smooth load, entropy of a distribution."""
+"""The arithmetic of the balance losses: CV^2, smooth load, entropy, and their pools of tokens."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+
+from .leaf import Leaf
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PoolSums:
+    """Balance losses of pools of tokens (a group, or a device's groups), summed over pools.
+
+    Attributes:
+        count: (), pools with at least one valid token; the others add nothing to any loss.
+        importance, load, gshard, switch: (), sums of the losses (`pool_sums`).
+    """
+
+    count: Leaf
+    importance: Leaf
+    load: Leaf
+    gshard: Leaf
+    switch: Leaf
+
+
+def pool_sums(
+    tokens: Float[Array, " N"],
+    probs: Float[Array, "N E"],
+    load: Float[Array, "N E"],
+    gates: Float[Array, "N E"],
+    first: Float[Array, "N E"],
+    wanted: Float[Array, "N E"],
+) -> PoolSums:
+    """Each balance loss of each of N pools, summed over them.
+
+    Args:
+        tokens: valid tokens of each pool; the other arguments are sums over them.
+        probs: clean gates.
+        load: smooth load.
+        gates: gates that the choice was made on.
+        first: tokens whose first choice is the expert.
+        wanted: pairs that want the expert, before drops.
+    """
+    return PoolSums(
+        count=jnp.sum((tokens > 0).astype(jnp.float32)),
+        importance=jnp.sum(squared_cv(probs)),
+        load=jnp.sum(squared_cv(load)),
+        gshard=jnp.sum(fraction_times_gate(first, gates, tokens)),
+        switch=jnp.sum(fraction_times_gate(wanted, gates, tokens)),
+    )
+
+
+def fraction_times_gate(
+    counts: Float[Array, "*batch E"],
+    gates: Float[Array, "*batch E"],
+    tokens: Float[Array, "*batch"],
+) -> Float[Array, "*batch"]:
+    """E * sum_e (counts_e / n) (gates_e / n), which is E^2 * mean_e of the same; 0 where n is 0.
+
+    The gradient flows through the gates alone: counts are constants.
+    """
+    product = jnp.sum(jax.lax.stop_gradient(counts) * gates, axis=-1)
+    return counts.shape[-1] * product / jnp.square(jnp.maximum(tokens, 1.0))
 
 
 def squared_cv(values: Float[Array, "*batch E"]) -> Float[Array, "*batch"]:
@@ -21,19 +82,14 @@ def squared_cv(values: Float[Array, "*batch E"]) -> Float[Array, "*batch"]:
 
 
 def load_probabilities(
-    logits: Float[Array, "G T E"],
-    noisy_logits: Float[Array, "G T E"],
-    last_choice: Int[Array, "G T"],
-    sigma: float,
+    logits: Float[Array, "G T E"], threshold: Float[Array, "G T 1"], sigma: float
 ) -> Float[Array, "G T E"]:
     """P(expert is among the token's K best, were its noise drawn again), V-MoE appendix A.
 
-    p_e = 1 - Phi((thr - logit_e) / sigma), thr the K-th largest *noisy* logit of the token
-    (that of its `last_choice`), Phi the standard normal distribution function. Gradients
-    flow through the clean logits and, as in V-MoE's code, through the threshold.
+    p_e = 1 - Phi((threshold - logit_e) / sigma), Phi the standard normal distribution
+    function. Gradients flow through the clean logits and, as in V-MoE's code, through the
+    threshold, which is the token's K-th largest *noisy* logit.
     """
-    last = last_choice[..., None] == jnp.arange(logits.shape[-1])
-    threshold = jnp.sum(jnp.where(last, noisy_logits, 0.0), axis=-1, keepdims=True)
     # 1 - Phi(x) = Phi(-x), which keeps its precision in the far tail.
     return jax.scipy.stats.norm.cdf((logits - threshold) / sigma)
 

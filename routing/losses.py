@@ -11,41 +11,80 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .balance import entropy, squared_cv
+from .balance import PoolSums, entropy, fraction_times_gate, squared_cv
+from .information import mutual_information
 from .sums import RoutingSums
 
-Scope = Literal["group", "global"]
+Scope = Literal["group", "device", "global"]
+Weighting = Literal["token", "task"]
 
 
 def importance_loss(sums: RoutingSums, scope: Scope = "group") -> Float[Array, ""]:
     """CV^2 over experts of the summed clean gates (V-MoE appendix A).
 
     Args:
-        scope: `group`: CV^2 of each group, mean over groups with a valid token (each counts
-            the same, as in V-MoE's code); `global`: CV^2 of the sums over everything merged.
+        scope: over which tokens experts are compared. `group`: those of each group, then the
+            mean over groups with a valid token (each counts the same, as in V-MoE's code);
+            `device`: those of each device's pool of groups (`routing_sums(..., devices=n)`), then
+            the mean over such pools; `global`: all that is merged.
 
     Raises:
-        ValueError: unknown scope.
+        ValueError: unknown scope, or `device` where no pools were made.
     """
-    if _check_scope(scope) == "group":
-        return sums.importance / jnp.maximum(sums.groups, 1.0)
-    return squared_cv(jnp.sum(sums.probs, axis=0))
+    pools = _pools(sums, scope)
+    if pools is None:
+        return squared_cv(jnp.sum(sums.probs, axis=0))
+    return pools.importance / jnp.maximum(pools.count, 1.0)
 
 
 def load_loss(sums: RoutingSums, scope: Scope = "group") -> Float[Array, ""]:
     """CV^2 over experts of the smooth load (V-MoE appendix A); scopes as `importance_loss`.
 
     Raises:
-        ValueError: the router was deterministic, where the smooth load is undefined; unknown scope.
+        ValueError: the router was deterministic or no token-choice router, where the smooth load is
+            undefined; or as `importance_loss`.
     """
     if not sums.stochastic:
         raise ValueError(
-            "the load loss needs router noise, and there was none: route with noise "
-            "(noise_std above 0, train=True), or do not ask for the load loss"
+            "the load loss needs a token-choice router with noise, and there was none: route with "
+            "noise (noise_std above 0, train=True), or do not ask for the load loss"
         )
-    if _check_scope(scope) == "group":
-        return sums.load / jnp.maximum(sums.groups, 1.0)
-    return squared_cv(sums.load_e)
+    pools = _pools(sums, scope)
+    if pools is None:
+        return squared_cv(sums.load_e)
+    return pools.load / jnp.maximum(pools.count, 1.0)
+
+
+def gshard_loss(sums: RoutingSums, scope: Scope = "group") -> Float[Array, ""]:
+    """E^2 * mean_e(f_e P_e), f_e the share of tokens whose *first* choice is e (V-MoE's code).
+
+    P_e is the mean gate, noisy where there was noise; f is before drops and has no gradient.
+    1 at perfect balance whatever K, E where all is certain of one expert. Scopes as
+    `importance_loss`.
+
+    Raises:
+        ValueError: as `importance_loss`.
+    """
+    pools = _pools(sums, scope)
+    if pools is None:
+        return fraction_times_gate(sums.first_e, sums.gates_e, jnp.sum(sums.tokens))
+    return pools.gshard / jnp.maximum(pools.count, 1.0)
+
+
+def switch_loss(sums: RoutingSums, scope: Scope = "group") -> Float[Array, ""]:
+    """E * sum_e f_e P_e, f_e the share of tokens that chose e among their K (2101.03961, eq. 4).
+
+    As `gshard_loss`, but f counts every choice and sums to K, so that perfect balance gives K. The
+    two agree for K = 1. For expert choice f is what the experts took, over the tokens.
+
+    Raises:
+        ValueError: as `importance_loss`.
+    """
+    pools = _pools(sums, scope)
+    if pools is None:
+        wanted = jnp.sum(sums.assigned, axis=0)
+        return fraction_times_gate(wanted, sums.gates_e, jnp.sum(sums.tokens))
+    return pools.switch / jnp.maximum(pools.count, 1.0)
 
 
 def z_loss(sums: RoutingSums) -> Float[Array, ""]:
@@ -98,28 +137,63 @@ def global_entropy_loss(sums: RoutingSums, modality: int, experts: float) -> Flo
     return jnp.where(sums.tokens[modality] > 0, jnp.maximum(gap, 0.0), 0.0)
 
 
+def token_information_loss(sums: RoutingSums) -> Float[Array, ""]:
+    """-I(expert; token) = mean H(p_i) - H(mean p), clean, in nats, over all modalities.
+
+    ModuleFormer's loss (arXiv 2306.04640): tokens decided, experts evenly used. At least -log E.
+    """
+    tokens = jnp.maximum(jnp.sum(sums.tokens), 1.0)
+    local = jnp.sum(sums.entropy) / tokens
+    return local - entropy(jnp.sum(sums.probs, axis=0) / tokens)
+
+
+def task_information_loss(sums: RoutingSums, weighting: Weighting = "task") -> Float[Array, ""]:
+    """-I(task; expert) from soft probabilities, clean, in nats (Mod-Squad, arXiv 2212.08066).
+
+    The tasks are whatever `routing_sums` was given as modalities. p(e|m) is the mean clean
+    gate of the task's tokens. At least -log min(M, E); 0 with one task.
+
+    Args:
+        weighting: `task`: p(m) is the same for every task that has tokens; `token`: its
+            share of the tokens.
+
+    Raises:
+        ValueError: unknown weighting.
+    """
+    if weighting not in ("token", "task"):
+        raise ValueError(f"weighting={weighting!r}: expected 'token' or 'task'")
+    return -mutual_information(mean_probs(sums) if weighting == "task" else sums.probs)
+
+
 def auxiliary_losses(
     sums: RoutingSums,
     modalities: Sequence[str],
     *,
     importance: bool = False,
     load: bool = False,
+    gshard: bool = False,
+    switch: bool = False,
     z: bool = False,
     local: Sequence[str] = (),
     thresholds: Mapping[str, float] | None = None,
+    token_information: bool = False,
+    task_information: bool = False,
     scope: Scope = "group",
 ) -> dict[str, Float[Array, ""]]:
     """The losses that are asked for, by name, unweighted; whoever adds them up names each.
 
     Args:
         modalities: the M names, in the order of their numbers.
-        importance, load, z: whether to return these.
+        importance, load, gshard, switch, z, token_information, task_information: whether to
+            return these.
         local: modalities whose local entropy is returned, as `local/NAME`.
         thresholds: soft minimum of experts per modality, for `global/NAME`; 0 is off.
-        scope: of importance and load. Entropies are always over all merged tokens.
+        scope: of importance, load, gshard and switch (`importance_loss`). The others are
+            always over all merged tokens.
 
     Returns:
-        float32 scalars, in the order importance, load, z, local, global.
+        float32 scalars, in the order importance, load, gshard, switch, z, local, global,
+        token_information, task_information.
 
     Raises:
         ValueError: an unknown modality, or as the single losses.
@@ -135,6 +209,10 @@ def auxiliary_losses(
         terms["importance"] = importance_loss(sums, scope)
     if load:
         terms["load"] = load_loss(sums, scope)
+    if gshard:
+        terms["gshard"] = gshard_loss(sums, scope)
+    if switch:
+        terms["switch"] = switch_loss(sums, scope)
     if z:
         terms["z"] = z_loss(sums)
     confident = local_entropy(sums)
@@ -144,10 +222,24 @@ def auxiliary_losses(
         if experts:
             number = modalities.index(name)
             terms[f"global/{name}"] = global_entropy_loss(sums, number, experts)
+    if token_information:
+        terms["token_information"] = token_information_loss(sums)
+    if task_information:
+        terms["task_information"] = task_information_loss(sums)
     return terms
 
 
-def _check_scope(scope: Scope) -> Scope:
-    if scope not in ("group", "global"):
-        raise ValueError(f"scope={scope!r}: expected 'group' or 'global'")
-    return scope
+def _pools(sums: RoutingSums, scope: Scope) -> PoolSums | None:
+    """What the scope compares experts within; None is everything."""
+    if scope == "group":
+        return sums.per_group
+    if scope == "device":
+        if sums.per_device is None:
+            raise ValueError(
+                "scope='device', but these sums have no pools of devices: say how many there are, "
+                "routing_sums(..., devices=n)"
+            )
+        return sums.per_device
+    if scope == "global":
+        return None
+    raise ValueError(f"scope={scope!r}: expected 'group', 'device' or 'global'")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jax import lax
+from jaxtyping import Array, Float, Int
 
-from .balance import entropy, load_probabilities, squared_cv
+from .balance import PoolSums, entropy, load_probabilities, pool_sums
 from .leaf import Leaf
 from .routed import Routing
+from .tallies import first_choices, last_logit, per_expert, per_token, top_two
 
 
 @jax.tree_util.register_dataclass
@@ -26,32 +27,41 @@ class RoutingSums:
     before merging longer evaluations).
 
     Attributes:
-        groups: (), groups with at least one valid token.
-        importance: (), sum over those of CV^2 over experts of the summed clean gates.
-        load: (), sum over those of CV^2 of the smooth load; 0 unless `stochastic`.
+        per_group: balance losses of the groups.
+        per_device: balance losses of the devices' pools; None where `devices` was.
         load_e: (E,), smooth load (expected number of tokens, under fresh noise, that would pick
             the expert); 0 unless `stochastic`.
+        gates_e: (E,), sum of the gates that the choice was made on (noisy if there was noise).
+        first_e: (E,), tokens whose largest noisy gate is the expert's.
         z: (), sum of logsumexp(clean logits)^2.
+        slots: (), E*C of each group with a valid token; for a dropless router, which has no
+            slots to leave empty, the number of kept pairs.
         tokens: (M,), tokens n_m.
-        probs: (M, E), sum of clean softmax probabilities.
+        probs: (M, E), sum of clean probabilities.
         entropy: (M,), sum of H(p_i) in nats, clean.
         top_gate: (M,), sum of the largest clean probability.
+        gap: (M,), sum of the largest less the second largest clean probability.
+        weight: (M,), sum of the combine weights of kept pairs (noisy gates).
         assigned: (M, E), pairs wanted, before drops.
         kept: (M, E), pairs that got a slot, after drops.
         processed: (M,), tokens with at least one kept pair.
-        stochastic: noise was on, and `load` means something.
-        selected: K.
+        stochastic: noise was on and the router is one of token choice: `load` means something.
+        selected: K; 0 for expert choice.
     """
 
-    groups: Leaf
-    importance: Leaf
-    load: Leaf
+    per_group: PoolSums
+    per_device: PoolSums | None
     load_e: Leaf
+    gates_e: Leaf
+    first_e: Leaf
     z: Leaf
+    slots: Leaf
     tokens: Leaf
     probs: Leaf
     entropy: Leaf
     top_gate: Leaf
+    gap: Leaf
+    weight: Leaf
     assigned: Leaf
     kept: Leaf
     processed: Leaf
@@ -62,85 +72,127 @@ class RoutingSums:
         """The state of both calls together.
 
         Raises:
-            ValueError: one call had router noise and the other had not, or their K differs.
+            ValueError: one call had router noise and the other had not, their K differs, or only
+                one has pools of devices.
         """
-        mine, theirs = (self.stochastic, self.selected), (other.stochastic, other.selected)
+        mine, theirs = (
+            (sums.stochastic, sums.selected, sums.per_device is not None) for sums in (self, other)
+        )
         if mine != theirs:
             raise ValueError(
-                f"cannot merge routing sums with (stochastic, K) = {mine} and {theirs}: "
-                "keep training and evaluation, and layers of different K, apart"
+                "cannot merge routing sums with (stochastic, K, pools of devices) = "
+                f"{mine} and {theirs}: keep training and evaluation, and layers of different K, "
+                "apart, and pool devices in all calls or in none"
             )
         return jax.tree.map(lambda a, b: a + b, self, other)
 
+    def across(self, axis_name: str | tuple[str, ...]) -> RoutingSums:
+        """The state of all devices along a mesh axis; inside `jax.shard_map` (or vmap).
 
-def routing_sums(routing: Routing, modality: Int[Array, "G T"], num_modalities: int) -> RoutingSums:
+        Each device sums up its shard with `devices=1` and merges: the losses, and their gradients,
+        are those of the whole batch.
+        """
+        return jax.tree.map(lambda leaf: lax.psum(leaf, axis_name), self)
+
+
+def routing_sums(
+    routing: Routing,
+    modality: Int[Array, "G T"],
+    num_modalities: int,
+    *,
+    devices: int | None = None,
+) -> RoutingSums:
     """Sum up one call of a router.
 
     Args:
         routing: of any router.
-        modality: 0..M-1 for each token (anything where masked).
+        modality: 0..M-1 for each token (anything where masked). Any other grouping of tokens
+            will do, such as tasks.
         num_modalities: M.
+        devices: cut the groups into so many runs of G/devices consecutive ones, as a batch is
+            sharded, for losses of scope `device`; None goes without.
 
     Raises:
-        ValueError: `modality` has another shape than the mask.
+        ValueError: `modality` has another shape than the mask; the devices do not divide G.
     """
-    mask, logits, pairs = routing.mask, routing.logits, routing.assignment
+    mask, pairs = routing.mask, routing.assignment
     if modality.shape != mask.shape:
         raise ValueError(f"modality has shape {modality.shape}, expected (G, T) = {mask.shape}")
-    experts = pairs.num_experts
-    logsumexp = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    probs = routing.probs
-
-    # Per group, what the balance losses compare between experts.
-    occupied = jnp.any(mask, axis=1).astype(jnp.float32)
+    groups, probs = mask.shape[0], routing.probs
+    if devices is not None and (devices < 1 or groups % devices):
+        fits = [n for n in range(1, groups + 1) if groups % n == 0]
+        raise ValueError(
+            f"devices={devices} does not divide G={groups} groups, and a device's pool is a run "
+            f"of whole groups: choose one of {fits}, or another number of groups"
+        )
+    stochastic = routing.sigma > 0 and pairs.layout == "token"
     valid = mask[..., None].astype(jnp.float32)
-    importance = jnp.sum(squared_cv(jnp.sum(probs * valid, axis=1)) * occupied)
-    load, load_e = jnp.zeros(()), jnp.zeros((experts,))
-    if routing.sigma > 0:
-        last = pairs.expert.reshape(*mask.shape, routing.selected)[..., -1]
-        wins = load_probabilities(logits, routing.noisy_logits, last, routing.sigma)
-        load_g = jnp.sum(wins * valid, axis=1)
-        load, load_e = jnp.sum(squared_cv(load_g) * occupied), jnp.sum(load_g, axis=0)
+    wanted, kept = per_expert(pairs, pairs.routed), per_expert(pairs, pairs.kept)
+
+    # Per group, what the balance losses compare between experts. Each of these is a
+    # reduction of its own, so that jit drops those that no loss asks for.
+    load = jnp.zeros((groups, pairs.num_experts))
+    if stochastic:
+        wins = load_probabilities(routing.logits, last_logit(routing), routing.sigma)
+        load = jnp.sum(wins * valid, axis=1)
+    balance = (
+        jnp.sum(valid, axis=(1, 2)),
+        jnp.sum(probs * valid, axis=1),
+        load,
+        jnp.sum(routing.gates * valid, axis=1),
+        jnp.sum(first_choices(routing) * valid, axis=1),
+        jnp.sum(wanted, axis=1),
+    )
+    per_device = None
+    if devices is not None:
+        per_device = pool_sums(*(jnp.sum(x.reshape(devices, -1, *x.shape[1:]), 1) for x in balance))
 
     # Per modality, everything else: the columns of one product with the membership matrix,
     # since many small products cost more than they compute.
-    def per_expert(which: Bool[Array, "G P"]) -> Float[Array, "G T E"]:
-        chosen = which[..., None] & (pairs.expert[..., None] == jnp.arange(experts))
-        return jnp.sum(chosen.reshape(*mask.shape, -1, experts), axis=2, dtype=jnp.float32)
-
-    kept = per_expert(pairs.kept)
+    weight = lax.stop_gradient(jnp.where(pairs.kept, pairs.weight, 0.0))
+    top_gate, gap = top_two(lax.stop_gradient(probs))
+    logsumexp = jax.nn.logsumexp(routing.logits, axis=-1)
     columns = {
         "probs": probs,
-        "assigned": per_expert(pairs.routed),
+        "assigned": wanted,
         "kept": kept,
-        "entropy": entropy(probs)[..., None],
-        "top_gate": jnp.max(probs, axis=-1, keepdims=True),
-        "processed": jnp.minimum(jnp.sum(kept, axis=-1, keepdims=True), 1.0),
-        "tokens": valid,
+        "entropy": entropy(probs),
+        "top_gate": top_gate,
+        "gap": gap,
+        "weight": per_token(pairs, weight),
+        "processed": jnp.minimum(jnp.sum(kept, axis=-1), 1.0),
+        "tokens": valid[..., 0],
         "z": jnp.square(logsumexp),
     }
     member = mask[..., None] & (modality[..., None] == jnp.arange(num_modalities))
+    total = _by_modality(columns, member)
+    occupied = jnp.sum((balance[0] > 0).astype(jnp.float32))
+    every = jnp.sum(total["kept"])
+    return RoutingSums(
+        per_group=pool_sums(*balance),
+        per_device=per_device,
+        load_e=jnp.sum(load, axis=0),
+        gates_e=jnp.sum(balance[3], axis=0),
+        first_e=jnp.sum(balance[4], axis=0),
+        slots=every if pairs.capacity is None else occupied * pairs.num_experts * pairs.capacity,
+        stochastic=stochastic,
+        selected=routing.selected,
+        **total | {"z": jnp.sum(total["z"])},
+    )
+
+
+def _by_modality(columns: dict[str, Array], member: Array) -> dict[str, Float[Array, "M ..."]]:
+    """The sum of every column, (G, T) or (G, T, E), over the members of each modality."""
+    wide = [x if x.ndim == 3 else x[..., None] for x in columns.values()]
     table = jnp.einsum(
         "gtm,gtf->mf",
         member.astype(jnp.float32),
-        jnp.concatenate([*columns.values()], axis=-1),
+        jnp.concatenate(wide, axis=-1),
         precision="highest",  # accelerators would round the columns to fewer bits
     )
-    ends = list(itertools.accumulate(column.shape[-1] for column in columns.values()))
-    total = dict(zip(columns, jnp.split(table, ends[:-1], axis=1), strict=True))
-    return RoutingSums(
-        groups=jnp.sum(occupied),
-        importance=importance,
-        load=load,
-        load_e=load_e,
-        z=jnp.sum(total["z"]),
-        tokens=total["tokens"][:, 0],
-        probs=total["probs"],
-        entropy=total["entropy"][:, 0],
-        top_gate=total["top_gate"][:, 0],
-        assigned=total["assigned"],
-        kept=total["kept"],
-        processed=total["processed"][:, 0],
-        stochastic=routing.sigma > 0,
-        selected=routing.selected,
-    )
+    total, start = {}, 0
+    for (name, column), x in zip(columns.items(), wide, strict=True):
+        part = table[:, start : start + x.shape[-1]]
+        total[name] = part if column.ndim == 3 else part[:, 0]
+        start += x.shape[-1]
+    return total

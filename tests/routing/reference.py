@@ -70,3 +70,15 @@ def load(logits, noisy, mask, selected, sigma):
         for e in range(logits.shape[1]):
             total[e] += 1 - normal_cdf((threshold - logits[t, e]) / sigma)
     return total
+
+
+def choice_counts(logits, mask, selected):
+    """Of one group: tokens by their first choice, and pairs by all K choices."""
+    experts = logits.shape[1]
+    first, every = np.zeros(experts), np.zeros(experts)
+    for t in np.flatnonzero(mask):
+        ranked = sorted(range(experts), key=lambda e, t=t: -logits[t, e])
+        first[ranked[0]] += 1
+        for e in ranked[:selected]:
+            every[e] += 1
+    return first, every

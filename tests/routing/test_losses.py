@@ -1,5 +1,6 @@
 """The auxiliary losses, against NumPy and against numbers worked out by hand."""
 
+import dataclasses
 import math
 
 import jax
@@ -10,11 +11,15 @@ from byways.routing import (
     auxiliary_losses,
     global_entropy,
     global_entropy_loss,
+    gshard_loss,
     importance_loss,
     load_loss,
     local_entropy,
     route_top_k,
     routing_sums,
+    switch_loss,
+    task_information_loss,
+    token_information_loss,
     z_loss,
 )
 
@@ -24,17 +29,22 @@ NAMES = ("image", "text")
 ALL = {
     "importance": True,
     "load": True,
+    "gshard": True,
+    "switch": True,
     "z": True,
     "local": NAMES,
     "thresholds": {"image": 3.0, "text": 2.0},
+    "token_information": True,
+    "task_information": True,
 }
+SCOPES = ("group", "device", "global")
 
 
 def sums_of(logits, mask=None, modality=None, noise=None, selected=1, capacity=None):
     mask = jnp.ones(logits.shape[:2], bool) if mask is None else mask
     modality = jnp.zeros(logits.shape[:2], jnp.int32) if modality is None else modality
     routing = route_top_k(logits, mask, selected=selected, capacity=capacity, noise=noise)
-    return routing_sums(routing, modality, 2)
+    return routing_sums(routing, modality, 2, devices=1)
 
 
 compiled = jax.jit(sums_of, static_argnames=("selected", "capacity"))
@@ -66,6 +76,42 @@ def test_importance_per_group_and_global():
     assert importance_loss(sums, "global") == pytest.approx(0.0, abs=1e-7)
 
 
+def test_gshard_and_switch_by_hand():
+    # K=1. Two tokens choose expert 0, one expert 1; mean gates (1.9/3, 1.1/3).
+    # E * (2/3 * 1.9/3 + 1/3 * 1.1/3) = 2 * 4.9/9 = 1.08889, by either name.
+    one = of_gates([0.9, 0.1], [0.7, 0.3], [0.3, 0.7])
+    assert gshard_loss(one) == pytest.approx(9.8 / 9, rel=1e-5)
+    assert switch_loss(one) == pytest.approx(9.8 / 9, rel=1e-5)
+    # K=2 of three experts: first choices (1, 1, 0)/2, all choices (2, 2, 0)/2, mean gates
+    # (.5, .4, .1): 3 * (.25 + .2) = 1.35, and 3 * (.5 + .4) = 2.7.
+    logits = jnp.log(jnp.asarray([[[0.6, 0.3, 0.1], [0.4, 0.5, 0.1]]]))
+    two = compiled(logits, selected=2)
+    assert gshard_loss(two) == pytest.approx(1.35, rel=1e-5)
+    assert switch_loss(two) == pytest.approx(2.7, rel=1e-5)
+    # Perfect balance is 1 and K; all on one of three experts is E.
+    round_robin = jnp.log(0.7 * jnp.eye(3) + 0.1)[None]
+    assert gshard_loss(compiled(round_robin, selected=2)) == pytest.approx(1.0, rel=1e-5)
+    assert switch_loss(compiled(jnp.zeros((1, 3, 3)), selected=3)) == pytest.approx(3.0, rel=1e-5)
+    hot = compiled(jnp.zeros((1, 3, 3)).at[..., 1].set(50.0))
+    assert gshard_loss(hot) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_information_losses_by_hand():
+    # Two tasks, each decided for an expert of its own: I(task; expert) is near log 2, and so
+    # is I(expert; token). One expert for both: 0.
+    apart = of_gates([1.0, 1e-9], [1e-9, 1.0], modality=[0, 1])
+    assert task_information_loss(apart) == pytest.approx(-math.log(2), rel=1e-5)
+    assert token_information_loss(apart) == pytest.approx(-math.log(2), rel=1e-5)
+    same = of_gates([0.9, 0.1], [0.9, 0.1], modality=[0, 1])
+    assert task_information_loss(same) == pytest.approx(0.0, abs=1e-6)
+    assert token_information_loss(same) == pytest.approx(0.0, abs=1e-6)
+    # Three tokens of one task and one of the other: p(m) is 1/2 or 3/4.
+    uneven = of_gates(*[[0.9, 0.1]] * 3, [0.1, 0.9], modality=[0, 0, 0, 1])
+    # H(.5,.5) - H(.9,.1) = 0.69315 - 0.32508; and H(.7,.3) - H(.9,.1) = 0.61086 - 0.32508.
+    assert task_information_loss(uneven) == pytest.approx(-0.36807, rel=1e-4)
+    assert task_information_loss(uneven, "token") == pytest.approx(-0.28578, rel=1e-4)
+
+
 def test_load_by_hand():
     # E=2, K=1, sigma 1/2, clean logits (1, 0), noise (0, 2): noisy (1, 1): ties go to expert 0.
     # thr = 1. p_0 = 1 - Phi((1-1)/.5) = 1/2; p_1 = 1 - Phi((1-0)/.5) = 1 - Phi(2) = 0.02275.
@@ -76,7 +122,7 @@ def test_load_by_hand():
 
 
 def test_load_needs_noise():
-    with pytest.raises(ValueError, match="needs router noise"):
+    with pytest.raises(ValueError, match="needs a token-choice router with noise"):
         load_loss(of_gates([0.5, 0.5]))
 
 
@@ -152,6 +198,19 @@ def test_all_against_numpy(selected):
         ),
         "z": np.mean(np.log(np.exp(logits[mask]).sum(-1)) ** 2),
     }
+    gates = reference.softmax(noisy)
+    counts = [reference.choice_counts(noisy[g], mask[g], selected) for g in full]
+    for name, which in (("gshard", 0), ("switch", 1)):
+        expected[name] = np.mean(
+            [4 * np.sum(counts[g][which] * gates[g][mask[g]].sum(0)) / mask[g].sum() ** 2
+             for g in full]
+        )  # fmt: skip
+    means = [probs[mask & (modality == m)].mean(0) for m in (0, 1)]
+    local = np.mean([reference.entropy(p) for p in probs[mask]])
+    expected["token_information"] = local - reference.entropy(probs[mask].mean(0))
+    expected["task_information"] = sum(reference.entropy(p) / 2 for p in means) - reference.entropy(
+        sum(means) / 2
+    )
     for m, name in enumerate(NAMES):
         mine = probs[mask & (modality == m)]
         expected[f"local/{name}"] = np.mean([reference.entropy(p) for p in mine])
@@ -159,7 +218,8 @@ def test_all_against_numpy(selected):
         expected[f"global/{name}"] = max(0.0, tau - reference.entropy(mine.mean(0)))
     got = auxiliary_losses(sums, NAMES, **ALL)
     assert list(got) == [
-        "importance", "load", "z", "local/image", "local/text", "global/image", "global/text",
+        "importance", "load", "gshard", "switch", "z", "local/image", "local/text",
+        "global/image", "global/text", "token_information", "task_information",
     ]  # fmt: skip
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
@@ -167,13 +227,23 @@ def test_all_against_numpy(selected):
                                      for g in full)]  # fmt: skip
     assert importance_loss(sums, "global") == pytest.approx(reference.cv2(every[0]), rel=1e-4)
     assert load_loss(sums, "global") == pytest.approx(reference.cv2(every[1]), rel=1e-3)
+    total = gates[mask].sum(0) / mask.sum() ** 2
+    for loss, which in ((gshard_loss, 0), (switch_loss, 1)):
+        value = 4 * np.sum((counts[0][which] + counts[1][which]) * total)
+        assert loss(sums, "global") == pytest.approx(value, rel=1e-4)
+    # One device holds all the groups here.
+    for loss in (importance_loss, load_loss, gshard_loss, switch_loss):
+        assert loss(sums, "device") == pytest.approx(float(loss(sums, "global")), rel=1e-4)
 
 
 @jax.jit
 def total_and_slope(logits, mask, modality, noise):
+    """Of every loss in every scope."""
+
     def total(logits):
         sums = sums_of(logits, mask, modality, noise)
-        return sum(auxiliary_losses(sums, NAMES, **ALL).values())
+        terms = [auxiliary_losses(sums, NAMES, **ALL, scope=scope) for scope in SCOPES]
+        return sum(sum(term.values()) for term in terms)
 
     return jax.value_and_grad(total)(logits)
 
@@ -202,8 +272,9 @@ def test_gradients_are_finite_at_the_edges(edge):
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
     if edge == "exact balance":
-        # Gates are all 1/4: H = log 4 for each token, above either threshold; z = log(4)^2.
-        assert value == pytest.approx(2 * math.log(4) + math.log(4) ** 2, rel=1e-5)
+        # Gates are all 1/4: H = log 4 for each token, above either threshold; z = log(4)^2; gshard
+        # and switch are 1, the informations 0; and all that three times.
+        assert value == pytest.approx(3 * (2 + 2 * math.log(4) + math.log(4) ** 2), rel=1e-5)
     if edge == "everything masked":
         assert value == 0.0
         assert not slope.any()
@@ -212,11 +283,11 @@ def test_gradients_are_finite_at_the_edges(edge):
 def test_one_expert_has_nothing_to_balance():
     def total(logits):
         sums = sums_of(logits, noise=jnp.ones((1, 3, 1)))
-        got = auxiliary_losses(sums, NAMES, importance=True, load=True, local=NAMES)
-        return sum(got.values())
+        wanted = ALL | {"z": False, "thresholds": {}}
+        return sum(sum(auxiliary_losses(sums, NAMES, **wanted, scope=s).values()) for s in SCOPES)
 
     value, slope = jax.jit(jax.value_and_grad(total))(jnp.asarray([[[0.3], [2.0], [-1.0]]]))
-    assert value == 0.0
+    assert value == 6.0  # gshard and switch are 1 with one expert, all else 0
     assert not np.asarray(slope).any()
 
 
@@ -230,12 +301,17 @@ def test_gradients_against_finite_differences():
         probs = reference.softmax(logits)
         loss = reference.cv2(probs.sum(0))
         loss += reference.cv2(reference.load(logits, noisy, np.ones(6), 1, 1 / 4))
+        first, _ = reference.choice_counts(noisy, np.ones(6, bool), 1)
+        loss += 2 * 4 * np.sum(first / 6 * reference.softmax(noisy).mean(0))
         loss += np.mean(np.log(np.exp(logits).sum(-1)) ** 2)
         for m, experts in enumerate((3.0, 2.0)):
             mine = probs[m::2]
             loss += np.mean([reference.entropy(p) for p in mine])
             loss += max(0.0, math.log(experts) - reference.entropy(mine.mean(0)))
-        return loss
+        # Two tasks of three tokens each: both informations are about the same mean.
+        loss += np.mean([reference.entropy(p) for p in probs])
+        loss += np.mean([reference.entropy(probs[m::2].mean(0)) for m in (0, 1)])
+        return 3 * (loss - 2 * reference.entropy(probs.mean(0)))
 
     where = np.asarray(at["logits"], np.float64)
     direction = np.random.default_rng(3).standard_normal(where.shape)
@@ -269,3 +345,5 @@ def test_only_what_is_asked_for_and_nothing_unknown():
             auxiliary_losses(sums, NAMES, **arguments)
     with pytest.raises(ValueError, match="1 names for 2"):
         auxiliary_losses(sums, ("image",))
+    with pytest.raises(ValueError, match="say how many there are"):
+        importance_loss(dataclasses.replace(sums, per_device=None), "device")
