@@ -1,28 +1,27 @@
-"""Dropless dispatch in blocks: each expert runs over just the rows it was given.
+"""Dropless dispatch on a CPU: each expert runs over just the rows it was given.
 
-The pairs of all groups are laid out by expert, each expert's run padded to whole blocks,
-in one array of fixed worst-case length. A loop over experts takes each one's weights once; an
-inner loop, whose length is data, takes its blocks. So the work is that of
-G*P + E*block rows at most, whatever the balance, where running every expert at a
-capacity that never drops would take E*G*T. Loops of data-dependent length have no
-automatic transpose: the backward pass is written here, and recomputes each block
-rather than keeping (rows, H) activations.
+The pairs of all groups are sorted by expert. A loop over experts takes each one's weights
+once and multiplies its run of rows in one block where it can: a block's size is one
+of a few multiples of a unit, so that the product is padded by half a unit on average, and
+its weights are packed, and its gradients added up, once. The work is that of G*P + E*unit rows
+at most, whatever the balance, where running every expert at a capacity that never drops
+would take E*G*T. Loops of data-dependent length have no automatic transpose: the backward
+pass is `ragged`'s, made of the same loops.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from .assignment import Assignment
-from .experts import ExpertMlp, mlp
-
-# The leaves of an ExpertMlp; in the loops, those of one expert, without their first axis.
-Weights = tuple[Array, Array, Array, Array]
+from .experts import ExpertMlp
+from .ragged import grouped_mlp
+from .rows import rows_to_tokens, sorted_rows, tokens_to_rows
 
 
 def dispatch_blocked(
@@ -34,115 +33,127 @@ def dispatch_blocked(
 ) -> Float[Array, "G T D"]:
     """Sum over a token's kept pairs of weight * expert(token); see `dispatch_index`.
 
-    Takes dropless assignments, and those with a capacity (whose kept slots are the first of
-    each expert's, as every router here makes them).
+    Takes dropless assignments, and those with a capacity.
 
     Args:
-        block: rows per block; None takes `block_size`.
+        block: rows per unit; None takes `block_size`.
+
+    Returns:
+        (G, T, D) float32; zero for a token with no kept pair.
+
+    Raises:
+        ValueError: block < 1.
     """
-    groups, num_tokens, width = tokens.shape
-    pairs = assignment.token.shape[1]
+    groups, pairs = assignment.token.shape
     if block is None:
         block = block_size(groups * pairs, assignment.num_experts)
-    row, bounds = _layout(assignment, block)
-    num_rows = block * _worst_blocks(groups * pairs, assignment.num_experts, block)
-    # Which token sits in which row; row `num_rows` and token G*T stand for "none".
-    flat_token = assignment.token + num_tokens * jnp.arange(groups, dtype=jnp.int32)[:, None]
-    empty = jnp.full((num_rows,), groups * num_tokens, jnp.int32)
-    token_of_row = empty.at[row.reshape(-1)].set(flat_token.reshape(-1), mode="drop")
-    rows = tokens.reshape(-1, width).at[token_of_row].get(mode="fill", fill_value=0)
-    cast = experts.astype(tokens.dtype)
-    weights = (cast.up, cast.up_bias, cast.down, cast.down_bias)
-    out: Array = _run_blocks(block, rows, weights, bounds)
-    picked = out.at[row].get(mode="fill", fill_value=0).astype(jnp.float32)
-    scaled = assignment.weight[..., None] * picked
-    if assignment.layout == "token":
-        return jnp.sum(scaled.reshape(groups, num_tokens, -1, width), axis=2)
-    index = jnp.arange(groups, dtype=jnp.int32)[:, None]
-    zeros = jnp.zeros((groups, num_tokens, width), jnp.float32)
-    return zeros.at[index, assignment.token].add(scaled)
+    if block < 1:
+        raise ValueError(f"block={block}: a block has at least one row")
+    sizes = block_sizes(groups * pairs, assignment.num_experts, block)
+    # The last expert's last block may reach past the end.
+    rows = sorted_rows(assignment, extra=sizes[-1])
+    values = tokens_to_rows(assignment, rows, tokens)
+    out = grouped_mlp(BlockedProducts(sizes), values, rows.sizes, experts)
+    return rows_to_tokens(assignment, rows, out)
 
 
 def block_size(pairs: int, num_experts: int) -> int:
-    """Rows per block: about a quarter of an expert's even share, a power of two in 8..128.
-
-    Small blocks waste little padding (half a block per expert), large ones use the cores'
-    caches and add up weight gradients less often.
-    """
-    share = max(pairs // (4 * num_experts), 1)
+    """Rows per unit: about an eighth of an expert's even share, a power of two in 8..128."""
+    share = max(pairs // (8 * num_experts), 1)
     return min(128, max(8, 1 << (share.bit_length() - 1)))
 
 
-def _worst_blocks(pairs: int, num_experts: int, block: int) -> int:
-    """Blocks that suffice however the pairs fall on the experts."""
-    return (pairs + num_experts * (block - 1)) // block
+def block_sizes(pairs: int, num_experts: int, unit: int) -> tuple[int, ...]:
+    """Rows of a block, ascending: close together near an even share, where most runs end.
+
+    Each size is a loop of its own to compile, so there are few.
+    """
+    units = -(-pairs // (num_experts * unit))
+    near = {2, 4, 6, 8, 9, 10, 12} if units > 4 else {1, 2, 3, 4, 6}
+    fit = {n for n in near if n <= max(2 * units, 1)}
+    return tuple(unit * n for n in sorted(fit or {1}))
 
 
-def _layout(assignment: Assignment, block: int) -> tuple[Int[Array, "G P"], Int[Array, " bounds"]]:
-    """The row of each pair (past the end where not kept), and the E+1 bounds of blocks."""
-    groups, pairs = assignment.token.shape
-    experts = assignment.num_experts
-    number = jnp.where(assignment.kept, assignment.expert, experts)
-    rows = jnp.arange(groups, dtype=jnp.int32)[:, None]
-    counts = jnp.zeros((groups, experts), jnp.int32).at[rows, number].add(1, mode="drop")
-    blocks = -(-jnp.sum(counts, axis=0) // block)
-    bounds = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(blocks)]).astype(jnp.int32)
-    before = jnp.cumsum(counts, axis=0) - counts  # of the same expert, in earlier groups
-    start = bounds[None, :-1] * block + before
-    row = jnp.take_along_axis(start, assignment.expert, axis=1) + assignment.slot
-    return jnp.where(assignment.kept, row, _worst_blocks(groups * pairs, experts, block) * block), (
-        bounds
+@dataclasses.dataclass(frozen=True)
+class BlockedProducts:
+    """`RaggedProducts` in blocks; rows must reach `sizes[-1]` past the last that is used.
+
+    Attributes:
+        block_sizes: rows of a block, ascending.
+    """
+
+    block_sizes: tuple[int, ...]
+
+    def linear(self, rows, weights, bias, sizes):
+        out = jnp.zeros((rows.shape[0], weights.shape[-1]), rows.dtype)
+
+        def per_expert(out, xs):
+            w, b, start, size = xs
+
+            def block(out, begin, length, _):
+                x = lax.dynamic_slice_in_dim(rows, begin, length)
+                # Rows of the next expert are overwritten when its turn comes.
+                return lax.dynamic_update_slice_in_dim(out, x @ w + b, begin, 0)
+
+            return self._run(block, out, start, size), None
+
+        return lax.scan(per_expert, out, (weights, bias, jnp.cumsum(sizes) - sizes, sizes))[0]
+
+    def transpose(self, grad, rows, weights, sizes):
+        kind = rows.dtype
+
+        def per_expert(d_rows, xs):
+            w, start, size = xs
+
+            def block(carry, begin, length, left):
+                d_rows, d_w, d_b = carry
+                x, dy = (lax.dynamic_slice_in_dim(a, begin, length) for a in (rows, grad))
+                d_rows = lax.dynamic_update_slice_in_dim(d_rows, dy @ w.T, begin, 0)
+                mine = jnp.arange(length) < left
+                # The next expert's rows must not count: blank the narrower of the factors.
+                if x.shape[1] < dy.shape[1]:
+                    x = jnp.where(mine[:, None], x, 0)
+                    db = _dot(mine.astype(kind)[None], dy, 1)[0]
+                else:
+                    dy = jnp.where(mine[:, None], dy, 0)
+                    db = jnp.sum(dy, axis=0, dtype=jnp.float32)
+                # In bf16 the sum over blocks would lose what a single product keeps.
+                return d_rows, d_w + _dot(x, dy, 0), d_b + db
+
+            zero = (jnp.zeros(w.shape, jnp.float32), jnp.zeros(w.shape[1:], jnp.float32))
+            d_rows, d_w, d_b = self._run(block, (d_rows, *zero), start, size)
+            return d_rows, (d_w.astype(kind), d_b.astype(kind))
+
+        xs = (weights, jnp.cumsum(sizes) - sizes, sizes)
+        d_rows, (d_w, d_b) = lax.scan(per_expert, jnp.zeros_like(rows), xs)
+        return d_rows, d_w, d_b
+
+    def _run(self, block: Callable, carry, start, size):
+        """Fold `block(carry, begin, length, left)` over one expert's run of `size` rows."""
+        largest = self.block_sizes[-1]
+        below = (0, *self.block_sizes[:-1])
+        # As many of the largest as there are, counting what is left where nothing smaller holds it.
+        full = (size + largest - 1 - below[-1]) // largest
+        left = size - full * largest
+
+        def at(length, first):
+            def step(i, carry):
+                done = first + i * length
+                return block(carry, start + done, length, size - done)
+
+            return step
+
+        carry = lax.fori_loop(0, full, at(largest, 0), carry)
+        # A loop of one turn or none, since XLA updates a loop's arrays in place (and uses all
+        # cores in it), but copies those of a conditional.
+        for previous, length in zip(below, self.block_sizes[:-1], strict=False):
+            now = (left > previous) & (left <= length)
+            carry = lax.fori_loop(0, now.astype(jnp.int32), at(length, full * largest), carry)
+        return carry
+
+
+def _dot(left: Array, right: Array, axis: int) -> Array:
+    """left and right multiplied along this axis of the first and axis 0 of the second, float32."""
+    return lax.dot_general(
+        left, right, (((axis,), (0,)), ((), ())), preferred_element_type=jnp.float32
     )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run_blocks(
-    block: int, rows: Float[Array, "R D"], weights: Weights, bounds: Int[Array, " bounds"]
-) -> Float[Array, "R D"]:
-    def per_expert(out, xs):
-        w, begin, end = xs
-
-        def per_block(i, out):
-            x = lax.dynamic_slice_in_dim(rows, i * block, block)
-            return lax.dynamic_update_slice_in_dim(out, _mlp(w, x), i * block, 0)
-
-        return lax.fori_loop(begin, end, per_block, out), None
-
-    out, _ = lax.scan(per_expert, jnp.zeros_like(rows), (weights, bounds[:-1], bounds[1:]))
-    return out
-
-
-def _run_blocks_fwd(block, rows, weights, bounds):
-    return _run_blocks(block, rows, weights, bounds), (rows, weights, bounds)
-
-
-def _run_blocks_bwd(block, residuals, grad):
-    rows, weights, bounds = residuals
-
-    def per_expert(d_rows, xs):
-        w, begin, end = xs
-
-        def per_block(i, carry):
-            d_rows, d_w = carry
-            x, dy = (lax.dynamic_slice_in_dim(a, i * block, block) for a in (rows, grad))
-            dw, dx = jax.vjp(_mlp, w, x)[1](dy)
-            # In bf16 the sum over blocks would lose what a single product keeps.
-            d_w = jax.tree.map(lambda total, part: total + part.astype(jnp.float32), d_w, dw)
-            return lax.dynamic_update_slice_in_dim(d_rows, dx, i * block, 0), d_w
-
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), w)
-        d_rows, d_w = lax.fori_loop(begin, end, per_block, (d_rows, zero))
-        return d_rows, jax.tree.map(lambda total, leaf: total.astype(leaf.dtype), d_w, w)
-
-    d_rows, d_weights = lax.scan(
-        per_expert, jnp.zeros_like(rows), (weights, bounds[:-1], bounds[1:])
-    )
-    return d_rows, d_weights, None
-
-
-_run_blocks.defvjp(_run_blocks_fwd, _run_blocks_bwd)
-
-
-def _mlp(w: Weights, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    up, up_bias, down, down_bias = w
-    return mlp(up, up_bias, down, down_bias, x)
