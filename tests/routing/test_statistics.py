@@ -88,8 +88,9 @@ def test_flat_statistics():
     assert flat["max_load"] == pytest.approx(3.2)
     assert all(value.shape == () for value in flat.values())
     keys = ("success", "local_entropy", "global_entropy", "top_gate", "confidence")
-    single = "max_load dead drop max_vio left_behind usage modality_information".split()
-    assert set(flat) == {f"{key}/{name}" for key in keys for name in NAMES} | set(single)
+    single = {"max_load", "dead", "drop", "max_vio", "left_behind", "usage"}
+    single |= {"modality_information"}
+    assert set(flat) == {f"{key}/{name}" for key in keys for name in NAMES} | single
     with pytest.raises(ValueError, match="1 names for 2"):
         flat_statistics(sums, ("image",))
 
