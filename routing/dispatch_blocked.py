@@ -69,7 +69,7 @@ def block_sizes(pairs: int, num_experts: int, unit: int) -> tuple[int, ...]:
     Each size is a loop of its own to compile, so there are few.
     """
     units = -(-pairs // (num_experts * unit))
-    near = {2, 4, 6, 8, 9, 10, 12} if units > 4 else {1, 2, 3, 4, 6}
+    near = {2, 4, 6, 8, 9, 10, 12} if units > 4 else {1, 2, 4}
     fit = {n for n in near if n <= max(2 * units, 1)}
     return tuple(unit * n for n in sorted(fit or {1}))
 

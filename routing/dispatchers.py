@@ -9,10 +9,11 @@ from jaxtyping import Array, Float
 from .assignment import Assignment
 from .dispatch_blocked import dispatch_blocked
 from .dispatch_einsum import dispatch_einsum
+from .dispatch_grouped import dispatch_grouped
 from .dispatch_index import dispatch_index
 from .experts import ExpertMlp
 
-DispatcherName = Literal["index", "einsum", "blocked"]
+DispatcherName = Literal["index", "einsum", "blocked", "grouped"]
 
 
 class Dispatcher(Protocol):
@@ -29,6 +30,7 @@ DISPATCHERS: dict[str, Dispatcher] = {
     "index": dispatch_index,
     "einsum": dispatch_einsum,
     "blocked": dispatch_blocked,
+    "grouped": dispatch_grouped,
 }
 
 
