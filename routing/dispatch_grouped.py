@@ -35,6 +35,7 @@ def dispatch_grouped(
     experts: ExpertMlp,
     *,
     products: RaggedProducts | None = None,
+    block: int | None = None,
 ) -> Float[Array, "G T D"]:
     """Sum over a token's kept pairs of weight * expert(token); see `dispatch_index`.
 
@@ -45,6 +46,7 @@ def dispatch_grouped(
 
     Args:
         products: who multiplies; None takes tokamax, or on a CPU the blocks.
+        block: rows per unit of those blocks; see `dispatch_blocked`.
 
     Returns:
         (G, T, D) float32; zero for a token with no kept pair.
@@ -54,7 +56,7 @@ def dispatch_grouped(
     """
     if products is None:
         if backend.get_default_device().platform == "cpu":
-            return dispatch_blocked(assignment, tokens, experts)
+            return dispatch_blocked(assignment, tokens, experts, block=block)
         products = KernelProducts(tokamax_ragged_dot)
     rows = sorted_rows(assignment)
     values = tokens_to_rows(assignment, rows, tokens)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Float
 
 from .assignment import Assignment
 from .dispatch_blocked import dispatch_blocked
 from .dispatch_einsum import dispatch_einsum
+from .dispatch_expert_parallel import dispatch_expert_parallel
 from .dispatch_grouped import dispatch_grouped
 from .dispatch_index import dispatch_index
 from .experts import ExpertMlp
 
-DispatcherName = Literal["index", "einsum", "blocked", "grouped"]
+DispatcherName = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
 
 
 class Dispatcher(Protocol):
@@ -31,6 +33,7 @@ DISPATCHERS: dict[str, Dispatcher] = {
     "einsum": dispatch_einsum,
     "blocked": dispatch_blocked,
     "grouped": dispatch_grouped,
+    "expert_parallel": dispatch_expert_parallel,
 }
 
 
@@ -39,14 +42,23 @@ def dispatch(
     assignment: Assignment,
     tokens: Float[Array, "G T D"],
     experts: ExpertMlp,
+    mesh: Mesh | AbstractMesh | None = None,
 ) -> Float[Array, "G T D"]:
     """Run a dispatcher by name.
+
+    Args:
+        name: one of `DISPATCHERS`.
+        assignment: from a router.
+        tokens: of any float type, in which the experts compute.
+        experts: E of them.
+        mesh: for `expert_parallel`, which without it takes the mesh of `jax.set_mesh`.
 
     Returns:
         (G, T, D) float32.
 
     Raises:
-        ValueError: no such dispatcher; the tokens' shape is not the assignment's; or the
+        ValueError: no such dispatcher; the tokens' shape is not the assignment's; there are
+            not E experts; a mesh is given to a dispatcher that runs where its arrays are; or the
             dispatcher does not take dropless assignments.
     """
     if name not in DISPATCHERS:
@@ -54,4 +66,16 @@ def dispatch(
     expected = (assignment.token.shape[0], assignment.num_tokens)
     if tokens.shape[:2] != expected:
         raise ValueError(f"tokens have (G, T) = {tokens.shape[:2]}, the assignment {expected}")
+    if experts.up.shape[0] != assignment.num_experts:
+        raise ValueError(
+            f"{experts.up.shape[0]} experts, where the assignment was made for "
+            f"num_experts={assignment.num_experts}"
+        )
+    if name == "expert_parallel":
+        return dispatch_expert_parallel(assignment, tokens, experts, mesh=mesh)
+    if mesh is not None:
+        raise ValueError(
+            f"dispatcher {name!r} takes no mesh, it runs where its arrays are: use "
+            "'expert_parallel', or leave the mesh out"
+        )
     return DISPATCHERS[name](assignment, tokens, experts)
