@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .dispatchers import Dispatcher as Dispatcher
     from .dispatchers import DispatcherName as DispatcherName
     from .dispatchers import dispatch as dispatch
+    from .exchange import exchange_bytes as exchange_bytes
     from .expert_choice import route_expert_choice as route_expert_choice
     from .experts import ExpertMlp as ExpertMlp
     from .experts import gelu as gelu
@@ -82,6 +83,7 @@ _FILES = {
     "capacity": ["expert_capacity", "group_size"],
     "controls": ["route_hash", "route_random"],
     "dispatchers": ["DISPATCHERS", "Dispatcher", "DispatcherName", "dispatch"],
+    "exchange": ["exchange_bytes"],
     "expert_choice": ["route_expert_choice"],
     "experts": ["ExpertMlp", "gelu", "mlp"],
     "information": ["information_bias", "mutual_information", "normalised_information"],
@@ -148,6 +150,7 @@ __all__ = [
     "cut_out_task",
     "dispatch",
     "dispatch_soft",
+    "exchange_bytes",
     "expert_capacity",
     "flat_statistics",
     "gelu",

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from . import reference
 
-# `expert_parallel` needs a mesh, and has runs of its own.
-NAMES = sorted(set(DISPATCHERS) - {"expert_parallel"})
+# Two have files of their own: `expert_parallel`, which needs a mesh, and `grouped`, which on a
+# CPU is the same program as `blocked`.
+NAMES = sorted(set(DISPATCHERS) - {"expert_parallel", "grouped"})
 
 
 def make(groups=2, tokens=12, width=4, hidden=6, experts=4, selected=2, capacity=4, seed=0):
@@ -73,7 +74,7 @@ def test_against_plain_loops(shape, seed):
         )
         for g in range(2)
     ]
-    for name in NAMES if capacity else ["blocked", "grouped"]:
+    for name in NAMES if capacity else ["blocked"]:
         got = run(name)(routing.assignment, x, weights)
         assert got.dtype == jnp.float32
         np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-4)

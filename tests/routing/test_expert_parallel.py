@@ -228,5 +228,5 @@ def test_bad_values_are_named():
         dispatch("expert_parallel", a, x, w, mesh=mesh_of((2,), ("data",)))
     with pytest.raises(ValueError, match="'index' takes no mesh"):
         dispatch("index", a, x, w, mesh=mesh_of((2,), ("expert",)))
-    with pytest.raises(ValueError, match="3 experts.*num_experts=4"):
+    with pytest.raises(ValueError, match=r"3 experts.*num_experts=4"):
         dispatch("blocked", a, x, jax.tree.map(lambda leaf: leaf[:3], w))
