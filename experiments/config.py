@@ -19,6 +19,8 @@ class LossConfig:
             always taken over the whole global batch, so the gradient does not depend on it.
         auxiliary: weight of the auxiliary losses, which are averaged (LIMoE App. B.1).
         importance, load, z: switch V-MoE's two balance losses and the z-loss on.
+        switch, gshard: switch the balance losses of those papers on.
+        scope: of the balance losses: each routing group by itself, or the global batch.
         local: modalities that get the local entropy loss.
         threshold_image, threshold_text: soft minimum of experts per modality, the exp of
             the paper's tau; 0 switches the global entropy loss of the modality off.
@@ -30,6 +32,9 @@ class LossConfig:
     importance: bool = True
     load: bool = True
     z: bool = True
+    switch: bool = False
+    gshard: bool = False
+    scope: Literal["group", "global"] = "group"
     local: tuple[Literal["image", "text"], ...] = ("text",)
     threshold_image: float = 5.0
     threshold_text: float = 3.0

@@ -124,6 +124,9 @@ def layer_losses(sums: RoutingSums, config: LossConfig) -> dict[str, Array]:
         importance=config.importance,
         load=config.load,
         z=config.z,
+        switch=config.switch,
+        gshard=config.gshard,
+        scope=config.scope,
         local=config.local,
         thresholds=thresholds,
     )

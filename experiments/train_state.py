@@ -17,6 +17,7 @@ from ..models import MODALITIES, Limoe
 from ..routing import flat_statistics
 from .config import ExperimentConfig
 from .errors import ConfigError
+from .loss_free import balance_biases
 from .objective import objective
 from .optimizer import learning_rate, make_optimizer
 
@@ -97,8 +98,9 @@ def prepare(config: ExperimentConfig) -> Training:
         parts["grad_norm"] = optax.tree.norm(grads)
         one = {"parts": parts, "routing": sums, "steps": jnp.ones(())}
         interval = jax.tree.map(jnp.add, state["interval"], one)
+        params = optax.apply_updates(state["params"], updates)
         new = {
-            "params": optax.apply_updates(state["params"], updates),
+            "params": balance_biases(state["params"], params, sums, config.model.moe),
             "opt_state": opt_state,
             "step": state["step"] + 1,
             "interval": interval,

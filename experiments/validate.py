@@ -55,10 +55,12 @@ _AT_LEAST_ONE = (
     *("model.image_size", "model.patch_size", "model.width", "model.hidden", "model.depth"),
     *("model.heads", "model.text_length", "model.vocab_size", "model.embed_dim"),
     *("model.moe.n", "model.moe.num_experts", "model.moe.selected", "model.moe.group_size"),
+    *("model.moe.capacity_multiple_of", "model.moe.granularity", "model.moe.soft_slots"),
 )
 _NOT_NEGATIVE = (
     *("seed", "eval_every", "devices", "data.workers", "checkpoint.keep_best"),
     *("loss.auxiliary", "loss.threshold_image", "loss.threshold_text", "model.moe.noise_std"),
+    *("model.moe.bias_rate", "model.moe.shared_experts"),
     *("optimizer.warmup", "optimizer.final_lr", "optimizer.weight_decay", "optimizer.clip"),
     *("data.augment.shift", "data.augment.zoom", "data.augment.rotate", "data.augment.shear"),
     *("data.augment.colour", "data.augment.background", "data.scenes_share", "data.label_share"),
@@ -142,6 +144,7 @@ def _moe(config: ExperimentConfig) -> Iterator[str]:
             f"model.moe.n is {moe.n} with placement 'last', but model.depth {model.depth} has "
             f"only {model.depth // 2} odd blocks; choose n from 1 to {model.depth // 2}"
         )
+    yield from _routing(config)
     for modality in ("image", "text"):
         threshold = getattr(loss, f"threshold_{modality}")
         if threshold > moe.num_experts:
@@ -155,10 +158,45 @@ def _moe(config: ExperimentConfig) -> Iterator[str]:
                 f"loss.threshold_{modality} is {threshold:g}; it counts experts (the exp of the "
                 "paper's tau): choose 1 or more, or 0 to switch it off"
             )
-    if loss.load and moe.noise_std == 0:
+    if loss.load and moe.noise_std == 0 and moe.router != "soft":
         yield (
             "loss.load is on but model.moe.noise_std is 0: the load loss is a probability under "
             "the router's noise; switch it off (--loss.no-load) or give noise"
+        )
+
+
+def _routing(config: ExperimentConfig) -> Iterator[str]:
+    """Routers and options that do not go together."""
+    moe, loss = config.model.moe, config.loss
+    if moe.eval_selected is not None and not 1 <= moe.eval_selected <= moe.num_experts:
+        yield (
+            f"model.moe.eval_selected is {moe.eval_selected}; choose 1 to model.moe.num_experts "
+            f"{moe.num_experts}, or null for the training's"
+        )
+    if config.model.hidden % moe.granularity:
+        yield (
+            f"model.hidden {config.model.hidden} does not divide into model.moe.granularity "
+            f"{moe.granularity} parts"
+        )
+    if moe.router == "switch" and moe.chosen != 1:
+        yield (
+            f"model.moe.router 'switch' chooses one expert, not {moe.chosen} (selected times "
+            "granularity); choose 'gshard' or 'top_k' for more"
+        )
+    if moe.bias != "none" and moe.router not in ("top_k", "sigmoid"):
+        yield (
+            f"model.moe.bias is {moe.bias!r}, which router {moe.router!r} does not heed; choose "
+            "'top_k' or 'sigmoid', or bias 'none'"
+        )
+    if moe.task != "none" and moe.router in ("hash", "random", "soft"):
+        yield (
+            f"model.moe.task is {moe.task!r}, which router {moe.router!r} does not heed; choose "
+            "another router, or task 'none'"
+        )
+    if loss.load and moe.router in ("hash", "random", "expert_choice"):
+        yield (
+            f"loss.load is on, but router {moe.router!r} has no load to predict; switch it off "
+            "(--loss.no-load)"
         )
 
 

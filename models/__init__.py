@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .limoe import MODALITIES as MODALITIES
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
+    from .limoe import join as join
     from .mlp import Mlp as Mlp
     from .moe import Moe as Moe
 
@@ -27,6 +28,7 @@ _HOMES = {
     "MODALITIES": "limoe",
     "Embeddings": "limoe",
     "Limoe": "limoe",
+    "join": "limoe",
     "Mlp": "mlp",
     "Moe": "moe",
 }

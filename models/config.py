@@ -8,6 +8,9 @@ from typing import Literal
 Placement = Literal["every", "last", "none"]
 
 
+Router = Literal["top_k", "switch", "gshard", "sigmoid", "hash", "random", "expert_choice", "soft"]
+
+
 @dataclasses.dataclass(frozen=True)
 class MoeConfig:
     """The sparse layers of a stack.
@@ -17,15 +20,29 @@ class MoeConfig:
             `none`: no sparse block, which makes the dense twin.
         n: the n of the placement.
         num_experts: E.
-        selected: K, experts chosen per token.
+        selected: K, experts chosen per token. For expert choice K * capacity_factor is the
+            average number of experts that take a token; soft routing has no K.
+        eval_selected: K at evaluation; None is the same.
         capacity_factor: C over its even share, in training.
-        eval_capacity_factor: the same at evaluation; None is dropless.
+        eval_capacity_factor: the same at evaluation; None is dropless (expert choice and soft
+            routing, which have no such form, keep the training's).
+        capacity_multiple_of: C is rounded up to a multiple of this (V-MoE's code: 4).
         group_size: wished T, tokens that compete for one set of buffers; the largest
             divisor of the batch's tokens that is not above it is taken.
         batch_priority: fill the buffers by descending gate (V-MoE's BPR), over all
-            modalities together, rather than in token order.
+            modalities together, rather than in token order; of `top_k` and `sigmoid`.
+        priority: what batch priority sorts by: the largest of a token's gates, or their sum.
         noise_std: router noise in training, in units of 1/E (added to logits).
-        router: the routing rule.
+        router: the routing rule (docs/routing.md).
+        bias: loss-free balancing of `top_k` or `sigmoid`: after each step the trainer moves a
+            bias per expert, by `sign` or `z_score`, that takes part in the choice alone.
+        bias_rate: how far.
+        task: the modality enters the gate as a learned embedding: `added` to the token's logits,
+            or `alone`, so that all tokens of a modality meet the same K experts.
+        shared_experts: experts of H that every token meets besides, outside all routing.
+        granularity: each of the E experts is cut into so many, of H over this, and a token
+            chooses so many times K (fine-grained experts; the same FLOPs per token).
+        soft_slots: slots of each expert and group in soft routing.
         dispatcher: how tokens travel with a capacity; dropless evaluation uses `blocked`.
     """
 
@@ -33,13 +50,37 @@ class MoeConfig:
     n: int = 2
     num_experts: int = 8
     selected: int = 1
+    eval_selected: int | None = None
     capacity_factor: float = 1.25
     eval_capacity_factor: float | None = None
+    capacity_multiple_of: int = 1
     group_size: int = 4096
     batch_priority: bool = True
+    priority: Literal["max", "sum"] = "max"
     noise_std: float = 1.0
-    router: Literal["top_k"] = "top_k"
-    dispatcher: Literal["index", "einsum"] = "index"
+    router: Router = "top_k"
+    bias: Literal["none", "sign", "z_score"] = "none"
+    bias_rate: float = 0.001
+    task: Literal["none", "added", "alone"] = "none"
+    shared_experts: int = 0
+    granularity: int = 1
+    soft_slots: int = 1
+    dispatcher: Literal["index", "einsum", "blocked"] = "index"
+
+    @property
+    def routed_experts(self) -> int:
+        """Experts that the router knows: E times the granularity."""
+        return self.num_experts * self.granularity
+
+    @property
+    def chosen(self) -> int:
+        """Experts that a token chooses in training: K times the granularity."""
+        return self.selected * self.granularity
+
+    @property
+    def eval_chosen(self) -> int:
+        """The same at evaluation."""
+        return (self.eval_selected or self.selected) * self.granularity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Block(nn.Module):
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None,
+        ids: Int[Array, "G T"] | None,
     ) -> tuple[Float[Array, "G T D"], RoutingSums | None, Assignment | None]:
         """Returns tokens, routing sums and assignment, the last two None in a dense block."""
         c = self.config
@@ -45,7 +46,9 @@ class Block(nn.Module):
         if not self.sparse:
             return tokens + Mlp(c.hidden, dtype=dtype, name="Mlp")(inner), None, None
         moe = Moe(c.moe, c.hidden, self.num_modalities, dtype=dtype, name="Moe")
-        change, sums, assignment = moe(inner, mask, modality, train=train, noise_keys=noise_keys)
+        change, sums, assignment = moe(
+            inner, mask, modality, train=train, noise_keys=noise_keys, ids=ids
+        )
         return tokens + change, sums, assignment
 
 
@@ -65,6 +68,7 @@ class Encoder(nn.Module):
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None = None,
+        ids: Int[Array, "G T"] | None = None,
     ) -> tuple[Float[Array, "G T D"], dict[str, RoutingSums], dict[str, Assignment]]:
         c = self.config
         routings, assignments = {}, {}
@@ -77,7 +81,7 @@ class Encoder(nn.Module):
                 keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, index)
             block = Block(c, index in sparse, self.num_modalities, name=name)
             tokens, sums, assignment = block(
-                tokens, mask, modality, sequences, train=train, noise_keys=keys
+                tokens, mask, modality, sequences, train=train, noise_keys=keys, ids=ids
             )
             if sums is not None and assignment is not None:
                 routings[name], assignments[name] = sums, assignment

@@ -97,6 +97,7 @@ class Limoe(nn.Module):
         parts: list[Array] = []  # tokens (G, T_m, D) of each modality that is given
         masks: list[Array] = []
         kinds: list[int] = []
+        ids: list[Array] = []  # what a token is: the place of a patch, the number of a piece
         sequences = []
         each = batch // groups
         if images is not None:
@@ -104,6 +105,7 @@ class Limoe(nn.Module):
             parts.append(tokens)
             masks.append(jnp.broadcast_to(mask[:, None], tokens.shape[:2]))
             kinds.append(MODALITIES.index("image"))
+            ids.append(jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape[:2]))
             sequences.append((each, tokens.shape[1], None))
         if text is not None:
             assert text_mask is not None
@@ -111,6 +113,7 @@ class Limoe(nn.Module):
             parts.append(tokens)
             masks.append(text_mask & mask[:, None])
             kinds.append(MODALITIES.index("text"))
+            ids.append((self.config.image_size // self.config.patch_size) ** 2 + text)
             sequences.append((each, tokens.shape[1], text_mask))
         lengths = [part.shape[1] for part in parts]
         kind = jnp.repeat(
@@ -126,6 +129,7 @@ class Limoe(nn.Module):
             tuple(sequences),
             train=train,
             noise_keys=noise_keys,
+            ids=join(ids, groups),
         )
         outputs = dict(zip(kinds, split(tokens, batch, lengths), strict=True))
         image = text_out = None

@@ -9,29 +9,36 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..routing import (
+    NOT_CAUSAL,
     Assignment,
-    ExpertMlp,
+    Routing,
     RoutingSums,
     dispatch,
+    dispatch_soft,
     expert_capacity,
-    route_top_k,
+    route,
     router_noise,
     routing_sums,
 )
 from .config import MoeConfig
-from .mlp import BIAS_INIT, KERNEL_INIT
+from .experts import Experts
+from .mlp import Mlp
+from .router import Router, SoftRouter
 
 
 class Moe(nn.Module):
-    """Mixture of experts with token choice, in place of an `Mlp`.
+    """Mixture of experts in place of an `Mlp`.
 
     Parameters are named as in V-MoE's published tree: Router/dense/kernel (D, E);
     Mlp/Dense_0/{kernel (E, D, H), bias (E, H)}; Mlp/Dense_1/{kernel (E, H, D), bias (E, D)}.
+    By option there are Router/bias (E,), Router/task (N, E), Router/{mu (D, E, C), scale} of
+    the soft router, and Shared/Dense_{0,1} of the shared experts, which are one MLP as wide as
+    all of them.
 
     Attributes:
         config: the routing.
-        hidden: H of one expert.
-        num_modalities: M, of the statistics.
+        hidden: H of one expert (before any granularity).
+        num_modalities: M, of the statistics, and of the tasks.
         dtype: of the activations; the router and its gates are always float32.
         shared_init: all experts start equal, as V-MoE's do, rather than independent.
     """
@@ -51,7 +58,8 @@ class Moe(nn.Module):
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None = None,
-    ) -> tuple[Float[Array, "G T D"], RoutingSums, Assignment]:
+        ids: Int[Array, "G T"] | None = None,
+    ) -> tuple[Float[Array, "G T D"], RoutingSums | None, Assignment | None]:
         """Route, dispatch, combine.
 
         Training noise is drawn from a key per group, so that it does not depend on how the
@@ -63,107 +71,98 @@ class Moe(nn.Module):
             mask: true for real tokens; what the others hold changes nothing.
             modality: 0..M-1.
             train: noise and training capacity.
-            noise_keys: needed where `train` and `noise_std` > 0.
+            noise_keys: needed where `train` and `noise_std` > 0, and by the random router.
+            ids: what each token is, for the hash router.
 
         Raises:
-            ValueError: noise is wanted and there are no keys; or as `route_top_k`.
+            ValueError: noise is wanted and there are no keys; or as `route`.
 
         Returns:
             Outputs (G, T, D) in `dtype`, zero where masked or dropped by every expert (the
             residual connection around this block is what carries those on); the sums
-            that make losses and statistics; and who went where.
+            that make losses and statistics; and who went where (None, None of soft routing).
         """
-        config = self.config
-        experts = config.num_experts
-        _, num_tokens, width = tokens.shape
+        config, width = self.config, tokens.shape[-1]
+        hidden = self.hidden // config.granularity
         clean = jnp.where(mask[..., None], tokens, 0)
-        logits = Router(experts, name="Router")(clean)
+        experts = Experts(config.routed_experts, hidden, self.shared_init, name="Mlp")
+        rows = clean.astype(self.dtype)
+        if config.router == "soft":
+            router = SoftRouter(config.routed_experts, config.soft_slots, name="Router")
+            outputs = dispatch_soft(router(clean, mask), rows, experts(width))
+            sums = assignment = None
+        else:
+            routing = self._route(clean, mask, modality, train, noise_keys, ids)
+            assignment = routing.assignment
+            how = "blocked" if assignment.capacity is None else config.dispatcher
+            outputs = dispatch(how, assignment, rows, experts(width))
+            sums = routing_sums(routing, modality, self.num_modalities)
+        outputs = outputs.astype(self.dtype)
+        if config.shared_experts:
+            shared = Mlp(config.shared_experts * self.hidden, dtype=self.dtype, name="Shared")
+            outputs += jnp.where(mask[..., None], shared(rows), 0)
+        return outputs, sums, assignment
+
+    def _route(
+        self,
+        tokens: Float[Array, "G T D"],
+        mask: Bool[Array, "G T"],
+        modality: Int[Array, "G T"],
+        train: bool,
+        keys: Key[Array, " G"] | None,
+        ids: Int[Array, "G T"] | None,
+    ) -> Routing:
+        config, experts = self.config, self.config.routed_experts
+        blind = config.router in ("hash", "random")
+        router = Router(
+            experts,
+            biased=config.bias != "none",
+            tasks=0 if config.task == "none" else self.num_modalities,
+            task_alone=config.task == "alone",
+            name="Router",
+        )
+        # Routers that do not look have no parameters either.
+        bias, logits = None, jnp.zeros((*tokens.shape[:2], experts))
+        if not blind:
+            logits, bias = router(tokens, modality)
         noise = None
-        if train and config.noise_std > 0:
-            if noise_keys is None:
+        if train and config.noise_std > 0 and not blind:
+            if keys is None:
                 raise ValueError(
                     f"noise_std={config.noise_std} needs noise_keys, one for each of the "
                     f"{tokens.shape[0]} groups: pass them, or set noise_std to 0"
                 )
-            noise = jax.vmap(lambda key: router_noise(key, logits.shape[1:]))(noise_keys)
-        factor = config.capacity_factor if train else config.eval_capacity_factor
-        capacity = None
-        if factor is not None:
-            capacity = expert_capacity(num_tokens, experts, config.selected, factor)
-        routing = route_top_k(
+            noise = jax.vmap(lambda key: router_noise(key, logits.shape[1:]))(keys)
+        if keys is None:  # an evaluation draws the same each time
+            keys = jax.random.split(jax.random.key(0), tokens.shape[0])
+        chosen = config.chosen if train else config.eval_chosen
+        return route(
+            config.router,
             logits,
             mask,
-            selected=config.selected,
-            capacity=capacity,
+            selected=chosen,
+            capacity=self._capacity(tokens.shape[1], chosen, train),
             batch_priority=config.batch_priority,
+            priority=config.priority,
             noise=noise,
             noise_std=config.noise_std,
+            bias=bias,
+            ids=ids,
+            key=keys,
         )
-        outputs = dispatch(
-            "blocked" if capacity is None else config.dispatcher,
-            routing.assignment,
-            clean.astype(self.dtype),
-            Experts(experts, self.hidden, self.shared_init, name="Mlp")(width),
+
+    def _capacity(self, num_tokens: int, chosen: int, train: bool) -> int | None:
+        """C, or None for dropless."""
+        config = self.config
+        factor = config.capacity_factor if train else config.eval_capacity_factor
+        if factor is None:
+            if config.router not in NOT_CAUSAL:
+                return None
+            factor = config.capacity_factor
+        return expert_capacity(
+            num_tokens,
+            config.routed_experts,
+            chosen,
+            factor,
+            multiple_of=config.capacity_multiple_of,
         )
-        sums = routing_sums(routing, modality, self.num_modalities)
-        return outputs.astype(self.dtype), sums, routing.assignment
-
-
-class Router(nn.Module):
-    """Logits of each expert: a linear map without bias, always in float32."""
-
-    num_experts: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "G T D"]) -> Float[Array, "G T E"]:
-        """(G, T, D) to (G, T, E) float32."""
-        dense = nn.Dense(
-            self.num_experts,
-            use_bias=False,
-            dtype=jnp.float32,
-            precision="highest",  # accelerators would multiply in fewer bits
-            name="dense",
-        )
-        return dense(x.astype(jnp.float32))
-
-
-class Experts(nn.Module):
-    """The parameters of E experts."""
-
-    num_experts: int
-    hidden: int
-    shared_init: bool
-
-    @nn.compact
-    def __call__(self, width: int) -> ExpertMlp:
-        """The experts for tokens of width D."""
-        up, up_bias = self._dense("Dense_0", width, self.hidden)
-        down, down_bias = self._dense("Dense_1", self.hidden, width)
-        return ExpertMlp(up, up_bias, down, down_bias)
-
-    def _dense(self, name: str, inputs: int, outputs: int) -> tuple[Array, Array]:
-        return _ExpertDense(self.num_experts, inputs, outputs, self.shared_init, name=name)()
-
-
-class _ExpertDense(nn.Module):
-    num_experts: int
-    inputs: int
-    outputs: int
-    shared_init: bool
-
-    @nn.compact
-    def __call__(self) -> tuple[Float[Array, "E I O"], Float[Array, "E O"]]:
-        kernel = self.param("kernel", self._each(KERNEL_INIT), (self.inputs, self.outputs))
-        bias = self.param("bias", self._each(BIAS_INIT), (self.outputs,))
-        return kernel, bias
-
-    def _each(self, init):
-        """An initialiser of E arrays: the fans are those of one expert, never E times them."""
-
-        def initialise(key, shape):
-            keys = jnp.stack([key] * self.num_experts)
-            if not self.shared_init:
-                keys = jax.random.split(key, self.num_experts)
-            return jax.vmap(lambda one: init(one, shape, jnp.float32))(keys)
-
-        return initialise

@@ -13,7 +13,7 @@ from .token_choice import choose, place
 
 
 def route_random(
-    key: Key[Array, ""],
+    key: Key[Array, "..."],
     mask: Bool[Array, "G T"],
     num_experts: int,
     *,
@@ -25,12 +25,23 @@ def route_random(
     Its success rate at some capacity is what chance alone gives; a learned router
     should do better.
 
+    Args:
+        key: one, or one for each group (G,), which makes a group's draw independent of the others.
+        mask: true for tokens to route.
+        num_experts: E.
+        selected: K.
+        capacity: C; None is dropless.
+
     Raises:
-        ValueError: K is not in 1..E, or C is below one.
+        ValueError: K is not in 1..E, C is below one, or there are keys for another number of
+            groups.
     """
-    draw, serve = jax.random.split(key)
-    scores = jax.random.uniform(draw, (*mask.shape, num_experts))
-    order = jax.random.uniform(serve, mask.shape)
+    groups, tokens = mask.shape
+    keys = jax.random.split(key, groups) if key.ndim == 0 else key
+    if keys.shape != (groups,):
+        raise ValueError(f"keys have shape {keys.shape}: expected one, or (G,) = {(groups,)}")
+    drawn = jax.vmap(lambda one: jax.random.uniform(one, (tokens, num_experts + 1)))(keys)
+    scores, order = drawn[..., :num_experts], drawn[..., num_experts]
     return _blind(scores, mask, num_experts, selected, capacity, order)
 
 

@@ -51,7 +51,7 @@ def route(
     noise_std: float = 1.0,
     bias: Float[Array, " E"] | None = None,
     ids: Int[Array, "G T"] | None = None,
-    key: Key[Array, ""] | None = None,
+    key: Key[Array, "..."] | None = None,
 ) -> Routing:
     """Route by name.
 
@@ -63,7 +63,7 @@ def route(
         batch_priority, priority: of `top_k` and `sigmoid`; the others have their own order.
         bias: of loss-free balancing, for `top_k` and `sigmoid`.
         ids: what each token is, for `hash`.
-        key: for `random`.
+        key: for `random`: one, or one for each group.
 
     Raises:
         ValueError: no such router; something that it needs is missing, or something is given

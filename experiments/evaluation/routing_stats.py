@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...datasets import Examples, Tokenizer, draw_caption
-from ...models import MODALITIES, Limoe
+from ...models import MODALITIES, Limoe, join
 from ...routing import RoutingSums, route_random, routing_statistics
 from ..config import ExperimentConfig
 from ..objective import count_groups
@@ -80,7 +80,7 @@ def measure_routing(
     """
     moe = config.model.moe
     result: dict[str, Any] = {"capacity_factor": moe.capacity_factor, "layers": {}}
-    if not config.model.moe_layers:
+    if not config.model.moe_layers or moe.router == "soft":  # which drops nothing
         return result
     run = _program(config)
     wanted = ("image", "text", "text_mask")
@@ -100,7 +100,7 @@ def measure_routing(
     result["groups"] = groups
     result["tokens"] = {m: int(counts[i]) for i, m in enumerate(MODALITIES)}
     _, real, slots = next(iter(luck.values()))
-    result["capacity_over_real_tokens"] = float(slots / (real * moe.selected))
+    result["capacity_over_real_tokens"] = float(slots / (real * moe.chosen))
     result["layers"] = {
         name: {**_layer(sums), "success_random": float(luck[name][0] / luck[name][1])}
         for name, sums in total.items()
@@ -119,6 +119,7 @@ def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingS
     @jax.jit
     def run(params: Any, batch: dict[str, jax.Array], key: jax.Array):
         groups = count_groups(config.model, batch["image"].shape[0], 1)
+        patches = (config.model.image_size // config.model.patch_size) ** 2
         out = model.apply(
             {"params": params},
             batch["image"],
@@ -129,9 +130,9 @@ def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingS
         )
         found, chance = {}, {}
         for name, made in out.assignments.items():  # pyright: ignore
-            tokens = made.routed.reshape(made.routed.shape[0], made.num_tokens, -1).any(axis=-1)
+            tokens = _routed_tokens(batch, groups, patches)
             drawn = route_random(
-                key, tokens, made.num_experts, selected=moe.selected, capacity=made.capacity
+                key, tokens, made.num_experts, selected=moe.chosen, capacity=made.capacity
             ).assignment
             served = drawn.kept.reshape(*tokens.shape, -1).any(axis=-1)
             found[name] = out.routing[name]  # pyright: ignore
@@ -140,6 +141,12 @@ def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingS
         return found, chance
 
     return run
+
+
+def _routed_tokens(batch: dict[str, jax.Array], groups: int, patches: int) -> jax.Array:
+    """(G, T) bool: what the router sees, as the model lays it out."""
+    drawn = jnp.ones((batch["image"].shape[0], patches), bool)
+    return join([drawn, batch["text_mask"]], groups)
 
 
 def _layer(sums: RoutingSums) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def other_curves(records: Records) -> tuple[Chart, ...]:
 def routing_curves(records: Records) -> tuple[LayerCurves, ...]:
     """Success, entropies and load of each sparse layer over training."""
     model = records.config.model
-    even = ("all experts alike", math.log(model.moe.num_experts))
+    even = ("all experts alike", math.log(model.moe.routed_experts))
     layers = []
     for index in model.moe_layers:
         name = f"encoderblock_{index}"

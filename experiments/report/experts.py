@@ -82,7 +82,7 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
     ids, real = run.tokenizer.encode(texts, config.text_length)
     seen, read = route_images(run, images), route_texts(run, ids, real)
 
-    experts = config.moe.num_experts
+    experts = config.moe.routed_experts
     names = list(seen)
     spread = np.linspace(0, len(names) - 1, _LAYERS).round().astype(int)
     names = [names[i] for i in np.unique(spread)]

@@ -11,6 +11,7 @@ from byways.experiments.bench_moe import BenchMoe, bench_moe
 from byways.models.config import MoeConfig
 from byways.models.mlp import Mlp
 from byways.models.moe import Moe
+from byways.routing import auxiliary_losses
 
 CONFIG = MoeConfig(num_experts=4, selected=2, capacity_factor=1.0)
 
@@ -95,7 +96,8 @@ def test_what_padding_holds_changes_no_bit(params, dispatcher):
     def step(params, x):
         def loss(params, x):
             out, sums, _ = moe.apply(params, x, mask, modality, train=True, noise_keys=keys())
-            return jnp.sum(jnp.sin(out)) + sums.importance + sums.load + sums.z, (out, sums)
+            balance = auxiliary_losses(sums, ["a", "b"], importance=True, load=True, z=True)
+            return jnp.sum(jnp.sin(out)) + sum(balance.values()), (out, sums)
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, x)
 
