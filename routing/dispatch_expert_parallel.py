@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
@@ -52,25 +53,37 @@ def dispatch_expert_parallel(
         ValueError: no mesh, or one without the axis.
     """
     mesh = _mesh_with(mesh, axis)
-    over = (*(name for name in mesh.axis_names if name != axis), axis)
     groups, num_experts = tokens.shape[0], assignment.num_experts
     devices, shards = mesh.shape[axis], mesh.size
-    if assignment.capacity is None:
-        chosen = _on_accelerator(mesh) if ragged is None else ragged
-        body = functools.partial(shard_dropless, axis=axis, ragged=chosen)
-    else:
-        body = functools.partial(shard_with_capacity, axis=axis)
+    if ragged is None:
+        ragged = _on_accelerator(mesh)
     # Padded pairs are not kept, whatever else their zeros say.
     assignment, tokens = _pad_first((assignment, tokens), -groups % shards)
     experts = _pad_first(experts, -num_experts % devices)
-    by_group, by_expert = PartitionSpec(over), PartitionSpec(axis)
+    by_group, by_expert = _specs(mesh, axis)
     whole = num_experts + -num_experts % devices
     arguments = (
         _place(dataclasses.replace(assignment, num_experts=whole), mesh, by_group),
         _place(tokens, mesh, by_group),
         _place(experts, mesh, by_expert),
     )
-    run = jax.shard_map(
+    out = _program(mesh, axis, assignment.capacity is None, ragged)(*arguments)
+    if groups % shards:
+        # An axis type that is explicit has no uneven shards: such a result is on every device.
+        out = _place(out, mesh, PartitionSpec())[:groups]
+    return out
+
+
+@functools.cache
+def _program(mesh: Mesh | AbstractMesh, axis: str, dropless: bool, ragged: bool) -> Callable:
+    """What all devices do, compiled as one even where the caller is not: step by step it would
+    be hundreds of little programs."""
+    by_group, by_expert = _specs(mesh, axis)
+    if dropless:
+        body = functools.partial(shard_dropless, axis=axis, ragged=ragged)
+    else:
+        body = functools.partial(shard_with_capacity, axis=axis)
+    whole = jax.shard_map(
         body,
         mesh=mesh,
         in_specs=(by_group, by_group, by_expert),
@@ -78,11 +91,13 @@ def dispatch_expert_parallel(
         # The loops and custom derivatives inside do not track what varies over which axis.
         check_vma=False,
     )
-    out = run(*arguments)
-    if groups % shards:
-        # An axis type that is explicit has no uneven shards: such a result is on every device.
-        out = _place(out, mesh, PartitionSpec())[:groups]
-    return out
+    return jax.jit(whole)
+
+
+def _specs(mesh: Mesh | AbstractMesh, axis: str) -> tuple[PartitionSpec, PartitionSpec]:
+    """How groups lie, over all axes, and experts, over theirs."""
+    others = (name for name in mesh.axis_names if name != axis)
+    return PartitionSpec((*others, axis)), PartitionSpec(axis)
 
 
 def _mesh_with(mesh: Mesh | AbstractMesh | None, axis: str) -> Mesh | AbstractMesh:

@@ -69,10 +69,10 @@ def shard_dropless(
         # n*n integers: the only thing that every device learns about all others.
         sizes = lax.all_gather(jnp.sum(counts, axis=1), axis)
         values = tokens_to_rows(assignment, rows, tokens)
-        here = ragged_exchange(axis, length, groups * pairs, values, sizes)
+        here: Array = ragged_exchange(axis, length, groups * pairs, values, sizes)
         expert, real = who_arrived(arrived, length, None)
         out = _run_here(here, expert, real, experts, groups * pairs)
-        back = ragged_exchange(axis, groups * pairs, length, out, sizes.T)
+        back: Array = ragged_exchange(axis, groups * pairs, length, out, sizes.T)
         return rows_to_tokens(assignment, rows, back)
     rows = spread(rows, jnp.sum(counts, axis=1), groups * pairs, assignment)
     here = fixed_exchange(axis, tokens_to_rows(assignment, rows, tokens))
