@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .assignment import Assignment as Assignment
     from .assignment import pair_of_slot as pair_of_slot
+    from .auxiliary import auxiliary_losses as auxiliary_losses
     from .balance import PoolSums as PoolSums
     from .bias import BiasRule as BiasRule
     from .bias import update_bias as update_bias
     from .capacity import expert_capacity as expert_capacity
     from .capacity import group_size as group_size
+    from .capacity import split_groups as split_groups
     from .controls import route_hash as route_hash
     from .controls import route_random as route_random
     from .dispatchers import DISPATCHERS as DISPATCHERS
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from .information import normalised_information as normalised_information
     from .label_counts import Contingency as Contingency
     from .label_counts import contingency as contingency
-    from .losses import auxiliary_losses as auxiliary_losses
     from .losses import global_entropy as global_entropy
     from .losses import global_entropy_loss as global_entropy_loss
     from .losses import gshard_loss as gshard_loss
@@ -78,9 +79,10 @@ if TYPE_CHECKING:
 
 _FILES = {
     "assignment": ["Assignment", "pair_of_slot"],
+    "auxiliary": ["auxiliary_losses"],
     "balance": ["PoolSums"],
     "bias": ["BiasRule", "update_bias"],
-    "capacity": ["expert_capacity", "group_size"],
+    "capacity": ["expert_capacity", "group_size", "split_groups"],
     "controls": ["route_hash", "route_random"],
     "dispatchers": ["DISPATCHERS", "Dispatcher", "DispatcherName", "dispatch"],
     "exchange": ["exchange_bytes"],
@@ -89,7 +91,6 @@ _FILES = {
     "information": ["information_bias", "mutual_information", "normalised_information"],
     "label_counts": ["Contingency", "contingency"],
     "losses": [
-        "auxiliary_losses",
         "global_entropy",
         "global_entropy_loss",
         "gshard_loss",
@@ -182,6 +183,7 @@ __all__ = [
     "slot_cosine",
     "soft_statistics",
     "soft_sums",
+    "split_groups",
     "switch_loss",
     "task_information_loss",
     "task_logits",

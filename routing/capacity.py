@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from fractions import Fraction
 from typing import Literal
+
+from jaxtyping import Array, Shaped
 
 Rounding = Literal["ceil", "round"]
 
@@ -25,6 +28,7 @@ def expert_capacity(
     quotient is exact (the factor is read as the decimal it is written as), so 1.1 * 10
     is 11 and its ceiling is no 12. More than T slots would stay empty, since a
     token takes at most one slot of an expert: C is at most T, rounded up to the multiple.
+    Rounding that adds more than a quarter to what the factor asks for is warned of.
 
     Args:
         num_tokens: T, tokens in a group.
@@ -65,7 +69,16 @@ def expert_capacity(
             f"(T={num_tokens}, E={num_experts}, K={selected}, factor={factor}): "
             "take larger groups, fewer experts or a larger factor"
         )
-    return _round_up(min(capacity, num_tokens), multiple_of)
+    capacity = _round_up(min(capacity, num_tokens), multiple_of)
+    if capacity > Fraction(5, 4) * share:
+        warnings.warn(
+            f"rounding turns {float(share):.3g} slots per expert into {capacity}, "
+            f"{float(capacity / share) - 1:.0%} more than the factor {factor} asks for "
+            f"(T={num_tokens}, E={num_experts}, K={selected}, multiple_of={multiple_of}): "
+            "take larger groups, or a smaller multiple",
+            stacklevel=2,
+        )
+    return capacity
 
 
 def check_selected(selected: int, num_experts: int) -> None:
@@ -95,6 +108,22 @@ def group_size(num_tokens: int, wish: int) -> int:
     if num_tokens < 1 or wish < 1:
         raise ValueError(f"num_tokens={num_tokens}, wish={wish}: both must be at least 1")
     return max(d for d in _divisors(num_tokens) if d <= wish)
+
+
+def split_groups(tokens: Shaped[Array, "N ..."], size: int) -> Shaped[Array, "G T ..."]:
+    """Tokens (or their masks, modalities, ids) in groups of `size`, in order.
+
+    Raises:
+        ValueError: `size` does not divide them.
+    """
+    number = tokens.shape[0]
+    if size < 1 or number % size:
+        raise ValueError(
+            f"groups of {size} do not divide {number} tokens: "
+            + (f"take {group_size(number, size)} (`group_size`), " if size > 0 else "")
+            + "or pad the tokens and mask the padding"
+        )
+    return tokens.reshape(number // size, size, *tokens.shape[1:])
 
 
 def _divisors(n: int) -> set[int]:
