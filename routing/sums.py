@@ -7,12 +7,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from .balance import PoolSums, entropy, load_probabilities, pool_sums
 from .leaf import Leaf
 from .routed import Routing
-from .tallies import first_choices, last_logit, per_expert, per_token, top_two
+from .tallies import by_modality, first_choices, last_logit, per_expert, per_token, top_two
 
 
 @jax.tree_util.register_dataclass
@@ -67,6 +67,21 @@ class RoutingSums:
     processed: Leaf
     stochastic: bool = dataclasses.field(metadata={"static": True})
     selected: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def groups(self) -> Leaf:
+        """(), groups with at least one valid token."""
+        return self.per_group.count
+
+    @property
+    def importance(self) -> Leaf:
+        """(), sum over those of CV^2 over experts of the summed clean gates."""
+        return self.per_group.importance
+
+    @property
+    def load(self) -> Leaf:
+        """(), sum over those of CV^2 of the smooth load; 0 unless `stochastic`."""
+        return self.per_group.load
 
     def merge(self, other: RoutingSums) -> RoutingSums:
         """The state of both calls together.
@@ -165,7 +180,7 @@ def routing_sums(
         "z": jnp.square(logsumexp),
     }
     member = mask[..., None] & (modality[..., None] == jnp.arange(num_modalities))
-    total = _by_modality(columns, member)
+    total = by_modality(columns, member)
     occupied = jnp.sum((balance[0] > 0).astype(jnp.float32))
     every = jnp.sum(total["kept"])
     return RoutingSums(
@@ -179,20 +194,3 @@ def routing_sums(
         selected=routing.selected,
         **total | {"z": jnp.sum(total["z"])},
     )
-
-
-def _by_modality(columns: dict[str, Array], member: Array) -> dict[str, Float[Array, "M ..."]]:
-    """The sum of every column, (G, T) or (G, T, E), over the members of each modality."""
-    wide = [x if x.ndim == 3 else x[..., None] for x in columns.values()]
-    table = jnp.einsum(
-        "gtm,gtf->mf",
-        member.astype(jnp.float32),
-        jnp.concatenate(wide, axis=-1),
-        precision="highest",  # accelerators would round the columns to fewer bits
-    )
-    total, start = {}, 0
-    for (name, column), x in zip(columns.items(), wide, strict=True):
-        part = table[:, start : start + x.shape[-1]]
-        total[name] = part if column.ndim == 3 else part[:, 0]
-        start += x.shape[-1]
-    return total

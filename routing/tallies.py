@@ -67,5 +67,22 @@ def top_two(probs: Float[Array, "G T E"]) -> tuple[Float[Array, "G T"], Float[Ar
     return top, jnp.where(tied, 0.0, top - second)
 
 
+def by_modality(columns: dict[str, Array], member: Array) -> dict[str, Float[Array, "M ..."]]:
+    """The sum of every column, (G, T) or (G, T, E), over the members of each modality."""
+    wide = [x if x.ndim == 3 else x[..., None] for x in columns.values()]
+    table = jnp.einsum(
+        "gtm,gtf->mf",
+        member.astype(jnp.float32),
+        jnp.concatenate(wide, axis=-1),
+        precision="highest",  # accelerators would round the columns to fewer bits
+    )
+    total, start = {}, 0
+    for (name, column), x in zip(columns.items(), wide, strict=True):
+        part = table[:, start : start + x.shape[-1]]
+        total[name] = part if column.ndim == 3 else part[:, 0]
+        start += x.shape[-1]
+    return total
+
+
 def _in_order(routing: Routing) -> bool:
     return routing.assignment.layout == "token" and not routing.biased
