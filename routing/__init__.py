@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .assignment import Assignment as Assignment
     from .assignment import pair_of_slot as pair_of_slot
     from .auxiliary import auxiliary_losses as auxiliary_losses
-    from .auxiliary import auxiliary_losses as auxiliary_losses
     from .balance import PoolSums as PoolSums
     from .bias import BiasRule as BiasRule
     from .bias import update_bias as update_bias
@@ -80,7 +79,6 @@ if TYPE_CHECKING:
 
 _FILES = {
     "assignment": ["Assignment", "pair_of_slot"],
-    "auxiliary": ["auxiliary_losses"],
     "auxiliary": ["auxiliary_losses"],
     "balance": ["PoolSums"],
     "bias": ["BiasRule", "update_bias"],
