@@ -1,0 +1,234 @@
+"""What the contract suite runs: every router and dispatcher, each compiled as seldom as can be.
+
+Routers know no dispatchers and dispatchers no routers, so that they are compiled apart: a
+dispatcher once for each static form of an assignment (layout, K, capacity), a router once for each
+K with all its variants, tight and dropless, side by side (XLA shares what they share). One
+capacity serves for tight and loose: what differs is how many tokens there are, and how skewed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from byways.routing import ROUTERS, ExpertMlp, dispatch, route, task_logits
+
+from . import reference
+
+# T*K/E is 2, 4 and 8 for K of 1, 2 and E: mostly loose, at the even share, and tight.
+G, T, E, C, D, H, M = 2, 8, 4, 4, 3, 6, 2
+SELECTED = (1, 2, E)
+CAPACITIES = {"capacity": C, "dropless": None}
+
+# XLA's time is the suite's: code for LLVM that is not optimised compiles in a half to two thirds
+# of the time. The programs (fusions, layouts, orders of reduction) are the same but for LLVM.
+COMPILER = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+jit = functools.partial(jax.jit, compiler_options=COMPILER)
+
+VARIANTS: dict[str, dict[str, dict]] = {
+    "top_k": {
+        "max": {},
+        "sum": {"priority": "sum"},
+        "off": {"batch_priority": False},
+        "biased": {"bias": True},
+        "task": {"task": True},
+    },
+    "switch": {"plain": {}},
+    "gshard": {"plain": {}},
+    "sigmoid": {"max": {}, "biased": {"bias": True, "batch_priority": False}},
+    "hash": {"plain": {}},
+    "random": {"plain": {}},
+    "expert_choice": {"plain": {}},
+}
+assert set(VARIANTS) == set(ROUTERS)
+
+# Each router with each K that it takes; what says `expert` has no K.
+CASES = [
+    (name, selected)
+    for name in ROUTERS
+    for selected in SELECTED
+    if selected == 1 or name not in ("switch", "expert_choice")
+]
+
+
+def kinds(name, selected):
+    """(variant, capacity) of a router.
+
+    The sum of a token's K gates is for K of 2: that of one is the largest, and that of
+    all E softmax gates is 1 for every token, so that rounding would choose.
+    """
+    return [
+        (variant, kind)
+        for variant in VARIANTS[name]
+        for kind in CAPACITIES
+        if (kind == "capacity" or name != "expert_choice") and (variant != "sum" or selected == 2)
+    ]
+
+
+def drawn(seed, *, skew=0.0, share=1.0, tokens=T, experts=E):
+    """Arguments of a router: logits that favour expert 0 by `skew`, a `share` of tokens valid."""
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal
+    return {
+        "logits": (normal((G, tokens, experts)) + skew * np.eye(experts)[0]).astype(np.float32),
+        "noise": normal((G, tokens, experts)).astype(np.float32),
+        "mask": rng.uniform(size=(G, tokens)) < share,
+        "ids": rng.integers(0, 50, (G, tokens)).astype(np.int32),
+        "task": rng.integers(0, M, (G, tokens)).astype(np.int32),
+        "table": normal((M, experts)).astype(np.float32),
+        "bias": (0.3 * normal(experts)).astype(np.float32),
+        "keys": jax.random.split(jax.random.key(seed), G),
+    }
+
+
+def drawn_layer(seed, *, tokens=T, experts=E):
+    """Tokens and experts."""
+    rng = np.random.default_rng(seed + 1)
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    weights = ExpertMlp(
+        normal(experts, D, H), normal(experts, H), normal(experts, H, D), normal(experts, D)
+    )
+    return normal(G, tokens, D), jax.tree.map(jnp.asarray, weights)
+
+
+def zeros(name, selected, tokens=T, experts=E):
+    """Cotangents of a router: of its weights, and of everything with an axis of experts."""
+    pairs = experts * C if name == "expert_choice" else tokens * selected
+    return {
+        "weight": {key: np.zeros((G, pairs), np.float32) for key in kinds(name, selected)},
+        "dense": np.zeros((4, G, tokens, experts), np.float32),
+    }
+
+
+@functools.cache
+def router(name, selected):
+    """Jitted: arguments and cotangents -> {(variant, capacity): (Routing, d logits, d noise)}."""
+
+    def step(data, cotangents):
+        made = {}
+        for variant, kind in kinds(name, selected):
+            options = dict(VARIANTS[name][variant])
+            if options.pop("bias", False):
+                options["bias"] = data["bias"]
+            conditioned = options.pop("task", False)
+
+            def loss(logits, noise, key=(variant, kind), options=options, task=conditioned):
+                if task:
+                    logits = task_logits(data["table"], data["task"], logits)
+                routing = route(
+                    name,
+                    logits,
+                    data["mask"],
+                    selected=selected,
+                    capacity=CAPACITIES[key[1]],
+                    noise=noise,
+                    ids=data["ids"],
+                    key=data["keys"],
+                    **options,
+                )
+                dense = (routing.logits, routing.noisy_logits, routing.probs, routing.gates)
+                valid = data["mask"][..., None]
+                total = jnp.sum(routing.assignment.weight * cotangents["weight"][key])
+                for value, cotangent in zip(dense, cotangents["dense"], strict=True):
+                    total += jnp.sum(jnp.where(valid, value * cotangent, 0.0))
+                return total, routing
+
+            grad = jax.grad(loss, argnums=(0, 1), has_aux=True)
+            (d_logits, d_noise), routing = grad(data["logits"], data["noise"])
+            made[variant, kind] = (routing, d_logits, d_noise)
+        return made
+
+    return jit(step)
+
+
+def routings(name, selected, data):
+    """{(variant, capacity): Routing}."""
+    made = router(name, selected)(data, zeros(name, selected, *data["logits"].shape[1:]))
+    return {key: value[0] for key, value in made.items()}
+
+
+@functools.cache
+def mesh():
+    """Two devices along an axis of experts."""
+    return jax.make_mesh(
+        (2,), ("expert",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+    )
+
+
+def plain_step(name, remat=False):
+    """(assignment, tokens, experts) -> output, and gradients of a loss that is not linear in it.
+
+    Gradients by experts, tokens and gates.
+    """
+    where = mesh() if name == "expert_parallel" else None
+
+    def loss(weights, x, gates, assignment):
+        out = dispatch(name, dataclasses.replace(assignment, weight=gates), x, weights, where)
+        return jnp.sum(jnp.sin(out)), out
+
+    grad = jax.grad(jax.checkpoint(loss) if remat else loss, argnums=(0, 1, 2), has_aux=True)
+
+    # All are called alike, so that JAX's cache of compiled programs, where there is one, finds
+    # `grouped`, which on a CPU is the program of `blocked`.
+    def step(assignment, x, weights):
+        return grad(weights, x, assignment.weight, assignment)[::-1]
+
+    return step
+
+
+@functools.cache
+def dispatcher(name):
+    """The same, jitted."""
+    return jit(plain_step(name))
+
+
+@functools.cache
+def forward(name):
+    """Jitted: (assignment, tokens, experts) -> output."""
+    where = mesh() if name == "expert_parallel" else None
+
+    def output(assignment, x, weights):
+        return dispatch(name, assignment, x, weights, where)
+
+    return jit(output)
+
+
+def reference_pairs(name, variant, selected, capacity, data, g):
+    """What the float64 loops route in group g: see `reference.route`."""
+    options = VARIANTS[name][variant]
+    mask = data["mask"][g]
+    if name == "hash":
+        scores = reference.hash_scores(data["ids"][g], data["logits"].shape[-1])
+        even = np.full(scores.shape, 1 / selected)
+        return reference.token_choice(scores, even, mask, selected, capacity)
+    if name == "random":
+        tokens, experts = data["logits"].shape[1:]
+        draw = np.asarray(jax.random.uniform(data["keys"][g], (tokens, experts + 1)), np.float64)
+        even = np.full((tokens, experts), 1 / selected)
+        return reference.token_choice(
+            draw[:, :experts], even, mask, selected, capacity, order=draw[:, experts]
+        )
+    logits, experts = np.asarray(data["logits"][g], np.float64), data["logits"].shape[-1]
+    if options.get("task"):
+        logits = logits + np.asarray(data["table"], np.float64)[data["task"][g]]
+    noisy = logits + np.asarray(data["noise"][g], np.float64) / experts
+    gates = reference.sigmoid(noisy) if name == "sigmoid" else reference.softmax(noisy)
+    if name == "expert_choice":
+        return reference.expert_choice(gates, mask, capacity)
+    prioritised = name in ("top_k", "sigmoid") and options.get("batch_priority", True)
+    return reference.token_choice(
+        gates,
+        gates,
+        mask,
+        selected,
+        capacity,
+        order=options.get("priority", "max") if prioritised else None,
+        bias=data["bias"] if options.get("bias") else None,
+        renormalize=selected > 1 and name in ("sigmoid", "gshard"),
+    )
