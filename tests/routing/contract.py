@@ -14,7 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from byways.routing import ROUTERS, ExpertMlp, dispatch, route, task_logits
+from byways.routing import DISPATCHERS, ROUTERS, ExpertMlp, dispatch, route, task_logits
 
 from . import reference
 
@@ -57,14 +57,17 @@ CASES = [
 def kinds(name, selected):
     """(variant, capacity) of a router.
 
-    The sum of a token's K gates is for K of 2: that of one is the largest, and that of
-    all E softmax gates is 1 for every token, so that rounding would choose.
+    All of them with K of 2. The sum of a token's K gates has no meaning for others: that of one
+    is the largest, and that of all E softmax gates is 1 for every token.
     """
+    variants = list(VARIANTS[name])
+    if selected != 2:
+        variants = [v for v in variants if v not in ("sum", "task")]
     return [
         (variant, kind)
-        for variant in VARIANTS[name]
+        for variant in variants
         for kind in CAPACITIES
-        if (kind == "capacity" or name != "expert_choice") and (variant != "sum" or selected == 2)
+        if kind == "capacity" or name != "expert_choice"
     ]
 
 
@@ -107,7 +110,7 @@ def zeros(name, selected, tokens=T, experts=E):
 
 
 @functools.cache
-def router(name, selected):
+def router(name, selected, gradients=True):
     """Jitted: arguments and cotangents -> {(variant, capacity): (Routing, d logits, d noise)}."""
 
     def step(data, cotangents):
@@ -139,6 +142,9 @@ def router(name, selected):
                     total += jnp.sum(jnp.where(valid, value * cotangent, 0.0))
                 return total, routing
 
+            if not gradients:
+                made[variant, kind] = (loss(data["logits"], data["noise"])[1],)
+                continue
             grad = jax.grad(loss, argnums=(0, 1), has_aux=True)
             (d_logits, d_noise), routing = grad(data["logits"], data["noise"])
             made[variant, kind] = (routing, d_logits, d_noise)
@@ -149,7 +155,8 @@ def router(name, selected):
 
 def routings(name, selected, data):
     """{(variant, capacity): Routing}."""
-    made = router(name, selected)(data, zeros(name, selected, *data["logits"].shape[1:]))
+    shape = data["logits"].shape[1:]
+    made = router(name, selected, shape == (T, E))(data, zeros(name, selected, *shape))
     return {key: value[0] for key, value in made.items()}
 
 
@@ -190,13 +197,28 @@ def dispatcher(name):
 
 @functools.cache
 def forward(name):
-    """Jitted: (assignment, tokens, experts) -> output."""
+    """Jitted: (assignment, tokens, experts) -> output, and no gradients."""
     where = mesh() if name == "expert_parallel" else None
 
     def output(assignment, x, weights):
-        return dispatch(name, assignment, x, weights, where)
+        return dispatch(name, assignment, x, weights, where), ()
 
     return jit(output)
+
+
+def programs(assignment):
+    """{name: jitted (assignment, tokens, experts) -> output, gradients} of all dispatchers.
+
+    Where K is 1 or E, `blocked` with a capacity and `expert_parallel` run forwards alone, and
+    `grouped` not at all.
+    """
+    dropless = assignment.capacity is None
+    names = [n for n in DISPATCHERS if not (dropless and n in ("index", "einsum"))]
+    if assignment.layout == "expert" or assignment.pairs_per_token == 2:
+        return {name: dispatcher(name) for name in names}
+    full = ("blocked",) if dropless else ("index", "einsum")
+    names.remove("grouped")
+    return {name: dispatcher(name) if name in full else forward(name) for name in names}
 
 
 def reference_pairs(name, variant, selected, capacity, data, g):
@@ -232,3 +254,15 @@ def reference_pairs(name, variant, selected, capacity, data, g):
         bias=data["bias"] if options.get("bias") else None,
         renormalize=selected > 1 and name in ("sigmoid", "gshard"),
     )
+
+
+def agree(got, want, tolerance=2e-4):
+    got, want = jax.device_get((got, want))
+    for left, right in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+
+
+def same_bits(got, want):
+    got, want = jax.device_get((got, want))
+    for left, right in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert np.array_equal(left, right), "not the same to the bit"
