@@ -86,12 +86,22 @@ def dispatch_soft(
     if tokens.shape[:2] != (groups, length):
         raise ValueError(f"tokens have (G, T) = {tokens.shape[:2]}, the routing {groups, length}")
     clean = jnp.where(routing.mask[..., None], tokens, 0)
-    mixed = jnp.einsum(
-        "gtec,gtd->egcd",
-        routing.dispatch.astype(tokens.dtype),
-        clean,
-        preferred_element_type=jnp.float32,
-    )
+    mixed = _mix(routing.dispatch.astype(tokens.dtype), clean)
     rows = mixed.astype(tokens.dtype).reshape(num_experts, groups * capacity, -1)
     out = experts.batched(rows).reshape(num_experts, groups, capacity, -1)
     return jnp.einsum("gtec,egcd->gtd", routing.combine, out.astype(jnp.float32))
+
+
+def _mix(share: Float[Array, "G T E C"], tokens: Float[Array, "G T D"]) -> Float[Array, "E G C D"]:
+    """The mean of the tokens in each slot, from products in their type, summed in float32."""
+
+    def product(share, tokens):
+        return jnp.einsum("gtec,gtd->egcd", share, tokens, preferred_element_type=jnp.float32)
+
+    def widened(share, tokens):
+        return product(share.astype(jnp.float32), tokens.astype(jnp.float32))
+
+    if tokens.dtype == jnp.float32:
+        return product(share, tokens)
+    # XLA's CPU back end has no such product of bf16 over a batch: exact in float32, too.
+    return jax.lax.platform_dependent(share, tokens, cpu=widened, default=product)
