@@ -21,11 +21,7 @@ def checked_inputs(
     Raises:
         ValueError: an axis is empty, a shape differs, or noise_std is negative.
     """
-    if 0 in logits.shape:
-        raise ValueError(
-            f"logits have shape (G, T, E) = {logits.shape}: a router needs at least one group, one "
-            "token and one expert (a group may well be masked as a whole)"
-        )
+    check_not_empty(logits.shape)
     if mask is None:
         mask = jnp.ones(logits.shape[:2], bool)
     check_mask(mask, logits.shape[:2])
@@ -40,6 +36,15 @@ def checked_inputs(
         noisy = clean + jnp.where(mask[..., None], sigma * noise.astype(jnp.float32), 0.0)
     _check_numbers(noisy)
     return clean, noisy, mask, sigma
+
+
+def check_not_empty(shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless (G, T, E) are all at least 1."""
+    if 0 in shape:
+        raise ValueError(
+            f"logits have shape (G, T, E) = {shape}: a router needs at least one group, one "
+            "token and one expert (a group may well be masked as a whole)"
+        )
 
 
 def check_mask(mask: Array, expected: tuple[int, ...]) -> None:

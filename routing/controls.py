@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from .capacity import check_selected
-from .checks import check_capacity, check_mask
+from .checks import check_capacity, check_mask, check_not_empty
 from .routed import Routing
 from .token_choice import choose, place
 
@@ -33,8 +33,8 @@ def route_random(
         capacity: C; None is dropless.
 
     Raises:
-        ValueError: K is not in 1..E, C is below one, or there are keys for another number of
-            groups.
+        ValueError: K is not in 1..E, C is below one, an axis is empty, or there are keys for
+            another number of groups.
     """
     groups, tokens = mask.shape
     keys = jax.random.split(key, groups) if key.ndim == 0 else key
@@ -67,7 +67,8 @@ def route_hash(
         seed: another fixed map.
 
     Raises:
-        ValueError: K is not in 1..E, C is below one, or the mask has another shape.
+        ValueError: K is not in 1..E, C is below one, an axis is empty, or the mask has another
+            shape.
     """
     if mask is None:
         mask = jnp.ones(ids.shape, bool)
@@ -95,6 +96,7 @@ def _blind(
     capacity: int | None,
     order: Float[Array, "G T"] | None,
 ) -> Routing:
+    check_not_empty(scores.shape)
     check_selected(selected, num_experts)
     check_capacity(capacity)
     chosen = choose(scores, selected)

@@ -12,6 +12,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from .checks import check_mask
 from .controls import route_hash, route_random
 from .expert_choice import route_expert_choice
 from .routed import Routing
@@ -75,9 +76,15 @@ def route(
         raise ValueError(f"router {name!r} heeds no bias: loss-free balancing is for {BIASED}")
     if name in ("hash", "random"):
         experts = logits.shape[-1]
+        if mask is not None:
+            check_mask(mask, logits.shape[:2])
         if name == "hash":
             if ids is None:
                 raise ValueError("router 'hash' needs ids: what each token is, int (G, T)")
+            if ids.shape != logits.shape[:2]:
+                raise ValueError(
+                    f"ids have shape {ids.shape}, expected (G, T) = {logits.shape[:2]}"
+                )
             return route_hash(ids, mask, num_experts=experts, selected=selected, capacity=capacity)
         if key is None:
             raise ValueError("router 'random' needs a key to draw from")
