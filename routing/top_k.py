@@ -52,7 +52,8 @@ def route_top_k(
         capacity: C, slots per expert and group; None keeps every pair (dropless).
         batch_priority: serve tokens by descending gate rather than in token order.
         priority: what batch priority sorts by, `max` (the largest gate) or `sum` (of a token's K
-            gates), before any renormalisation.
+            gates), before any renormalisation. With K=E all sums of softmax gates
+            are 1 and rounding would decide: take `max` there.
         renormalize: divide a token's K gates by their sum; needs K > 1.
         bias: added to the gates for the choice alone (loss-free balancing, `update_bias`).
         noise: standard normal; None routes deterministically.
