@@ -7,10 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.routing import (
-    ExpertMlp,
-    mlp,
-)
+from byways.routing import ExpertMlp, mlp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,10 +49,6 @@ loads = given(
     share=st.sampled_from([0.0, 0.4, 0.8, 1.0]),
     seed=st.integers(0, 2**16),
 )
-
-
-def leaves(weights):
-    return weights.up, weights.up_bias, weights.down, weights.down_bias
 
 
 def conserved(a, mask):
@@ -100,7 +93,7 @@ def test_conservation_and_the_plain_loops(name, selected, skew, share, seed):
                 slot, weight, kept = at[a.token[g, p], a.expert[g, p]]
                 assert (a.slot[g, p], a.kept[g, p]) == (slot, kept)
                 np.testing.assert_allclose(a.weight[g, p], weight, rtol=1e-5, atol=1e-6)
-            expected.append(reference.moe(leaves(weights), pairs, x[g]))
+            expected.append(reference.moe(weights.weights, pairs, x[g]))
         # All variants share one form of assignment: a few meet all dispatchers.
         runs = programs(routing.assignment)
         if (variant, kind) not in kinds(name, selected)[:4]:
@@ -212,7 +205,7 @@ def test_gradients_against_finite_differences(name, selected):
 def test_one_expert_is_the_dense_mlp(name):
     """Times its gate, which is 1 but for sigmoid gates; capacity permitting."""
     data, (x, weights) = drawn(12, share=0.5, experts=1), drawn_layer(12, experts=1)
-    dense = jax.device_get(mlp(*(leaf[0] for leaf in leaves(weights)), jnp.asarray(x)))
+    dense = jax.device_get(mlp(*(leaf[0] for leaf in weights.weights), jnp.asarray(x)))
     for (_, kind), routing in routings(name, 1, data).items():
         a = jax.device_get(routing.assignment)
         gates = np.zeros((G, T))

@@ -30,6 +30,11 @@ def run(name, **options):
     return jit(lambda logits, mask=None, **more: route(name, logits, mask, **options, **more))
 
 
+@functools.cache
+def update(rule):
+    return jit(lambda bias, wanted: update_bias(bias, wanted, rate=0.5, rule=rule))
+
+
 def logit(p):
     """What the sigmoid makes p of."""
     p = np.asarray(p, np.float32)
@@ -105,7 +110,7 @@ def test_no_gradient_reaches_the_bias():
     ],
 )
 def test_update_of_the_bias_by_hand(rule, wanted, expected):
-    got = update_bias(jnp.ones(4), jnp.asarray(wanted), rate=0.5, rule=rule)
+    got = update(rule)(np.ones(4, np.float32), np.asarray(wanted, np.float32))
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
@@ -171,10 +176,11 @@ def test_task_alone_is_a_smaller_model():
 
     out = np.asarray(whole(x, task))
     cut = functools.partial(cut_out_task, experts, table, selected=2)
-    for number in range(3):
-        small = cut(number)
+    models, results = jit(
+        lambda x: list(zip(*((m, m(x)) for m in map(cut, range(3))), strict=True))
+    )(x)
+    for number, (small, alone) in enumerate(zip(models, np.asarray(results), strict=True)):
         assert small.experts.up.shape == (2, 3, 6)
-        alone = np.asarray(small(x))
         mine = np.asarray(task) == number
         np.testing.assert_allclose(alone[mine], out[mine], rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="task=3"):
@@ -184,8 +190,9 @@ def test_task_alone_is_a_smaller_model():
 def test_task_logits_are_added_to_the_tokens_own():
     table = jnp.asarray([[1.0, 2.0], [3.0, 4.0]])
     task, own = jnp.asarray([[1, 0]]), jnp.asarray([[[10.0, 20.0], [30.0, 40.0]]])
-    np.testing.assert_array_equal(task_logits(table, task, own), [[[13.0, 24.0], [31.0, 42.0]]])
-    np.testing.assert_array_equal(task_logits(table, task), [[[3.0, 4.0], [1.0, 2.0]]])
+    both, alone = jit(lambda: (task_logits(table, task, own), task_logits(table, task)))()
+    np.testing.assert_array_equal(both, [[[13.0, 24.0], [31.0, 42.0]]])
+    np.testing.assert_array_equal(alone, [[[3.0, 4.0], [1.0, 2.0]]])
 
 
 def test_expert_choice_by_hand():
@@ -207,7 +214,7 @@ def test_expert_choice_by_hand():
     few = choose(logits, jnp.asarray([[False, False, False, True]])).assignment
     assert few.kept.tolist() == [[True, False] * 3]
     assert few.token[0, ::2].tolist() == [3, 3, 3]
-    assert pair_of_slot(few).tolist() == [[0, 6, 2, 6, 4, 6]]
+    assert jit(pair_of_slot)(few).tolist() == [[0, 6, 2, 6, 4, 6]]
     # More slots than tokens: those past T stay free.
     wide = run("expert_choice", selected=1, capacity=5)(logits, jnp.ones((1, 4), bool)).assignment
     assert wide.kept.tolist() == [[True, True, True, True, False] * 3]

@@ -19,6 +19,9 @@ route = jax.jit(
 )
 
 
+slots = jax.jit(pair_of_slot, compiler_options=compiler_options())
+
+
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @given(
     # (T, E, K, C, priority): K of 1, some and E; capacity tight, loose and none.
@@ -64,10 +67,10 @@ def test_slots_invert_to_pairs():
     every = jnp.ones((1, 4), bool)
     routing = route(logits, every, selected=2, capacity=2)
     # Pairs are t*2+choice: expert 0 holds tokens 1 and 2, expert 1 tokens 3 and 1.
-    assert pair_of_slot(routing.assignment).tolist() == [[2, 4, 6, 3]]
+    assert slots(routing.assignment).tolist() == [[2, 4, 6, 3]]
     last = jnp.asarray([[False, False, False, True]])
     masked = route(logits, last, selected=2, capacity=2)
-    assert pair_of_slot(masked.assignment).tolist() == [[7, 8, 6, 8]]  # 8 is an empty slot
+    assert slots(masked.assignment).tolist() == [[7, 8, 6, 8]]  # 8 is an empty slot
     nobody = route(logits, jnp.zeros((1, 4), bool), selected=2, capacity=2)
     assert not nobody.assignment.routed.any()
-    assert pair_of_slot(nobody.assignment).tolist() == [[8, 8, 8, 8]]
+    assert slots(nobody.assignment).tolist() == [[8, 8, 8, 8]]
