@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .checks import check_mask
+from .checks import check_capacity, check_mask, check_not_empty
 from .experts import ExpertMlp
 from .leaf import Leaf
 
@@ -50,8 +50,10 @@ def route_soft(
         mask: true for tokens that take part; None is all.
 
     Raises:
-        ValueError: the mask has another shape.
+        ValueError: an axis is empty, or the mask has another shape.
     """
+    check_not_empty((*tokens.shape[:2], slots.shape[1]))
+    check_capacity(slots.shape[2])
     if mask is None:
         mask = jnp.ones(tokens.shape[:2], bool)
     check_mask(mask, tokens.shape[:2])

@@ -76,12 +76,17 @@ def test_a_mask_of_another_shape(name, unchecked):
 
 def test_soft_shapes(unchecked):
     x, mu, scale = jnp.ones((2, 4, 5)), jnp.ones((5, 3, 1)), jnp.ones(())
+    shares = jnp.zeros((2, 4, 3, 1))
     with pytest.raises(ValueError, match=r"mask has shape \(2, 3\)"):
         jax.eval_shape(lambda: route_soft(x, mu, scale, MASK[:, :3]))
-    empty = jnp.zeros((2, 4, 3, 1))
+    for empty in (x[:0], x[:, :0]):
+        with pytest.raises(ValueError, match="at least one group, one token"):
+            jax.eval_shape(functools.partial(route_soft, empty, mu, scale))
+    with pytest.raises(ValueError, match="capacity=0: at least one slot"):
+        jax.eval_shape(lambda: route_soft(x, mu[..., :0], scale))
     with pytest.raises(ValueError, match=r"\(2, 3\), the routing \(2, 4\)"):
         jax.eval_shape(
-            lambda: dispatch_soft(SoftRouting(empty, empty, MASK), x[:, :3], experts(3, 5))
+            lambda: dispatch_soft(SoftRouting(shares, shares, MASK), x[:, :3], experts(3, 5))
         )
 
 
