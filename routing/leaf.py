@@ -9,8 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Optional as OptionalBranch
+
     from jaxtyping import Array as Leaf
 else:
     Leaf = object
 
-__all__ = ["Leaf"]
+    class OptionalBranch:
+        """A part of a pytree or None; anything at run time, as Orbax takes None for a leaf."""
+
+        def __class_getitem__(cls, _):
+            return object
+
+
+__all__ = ["Leaf", "OptionalBranch"]

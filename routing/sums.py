@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from .balance import PoolSums, entropy, load_probabilities, pool_sums
-from .leaf import Leaf
+from .leaf import Leaf, OptionalBranch
 from .routed import Routing
 from .tallies import by_modality, first_choices, last_logit, per_expert, per_token, top_two
 
@@ -50,7 +50,7 @@ class RoutingSums:
     """
 
     per_group: PoolSums
-    per_device: PoolSums | None
+    per_device: OptionalBranch[PoolSums]
     load_e: Leaf
     gates_e: Leaf
     first_e: Leaf
