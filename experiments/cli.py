@@ -50,7 +50,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "peek": Command("data_peek", "NAME", "show elements, write a contact sheet"),
     },
     "bench": {
-        "moe": Command("bench_moe", "[--json]", "time a sparse layer beside a dense one"),
+        "moe": Command(
+            "bench_moe",
+            "[--json] [--scaling] [--against MODULE:FUNCTION] [--experts 8 …]",
+            "time sparse layers beside a dense one",
+        ),
     },
     "doctor": Command("doctor", "", "print versions, devices, caches, data found"),
 }

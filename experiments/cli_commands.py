@@ -56,17 +56,6 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchOptions:
-    """Time a sparse layer beside a dense one of the same work, interleaved.
-
-    Attributes:
-        json: print one JSON object rather than a table.
-    """
-
-    json: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class NoOptions:
     """No options."""
 
@@ -169,20 +158,10 @@ def data_peek(arguments: Sequence[str]) -> int:
 
 
 def bench_moe(arguments: Sequence[str]) -> int:
-    """`byways bench moe [--json]`"""
-    options = parse(BenchOptions, arguments, "byways bench moe")
+    """`byways bench moe [--json] [options]`"""
+    from .cli_bench import bench_moe as run
 
-    from .bench_moe import bench_moe as measure
-
-    result = measure()
-    if options.json:
-        print(json.dumps(result))
-    else:
-        for what in ("forward", "train"):
-            sparse, dense = result["moe"][what], result["dense"][what]
-            ratio = result[f"{what}_ratio"]
-            print(f"{what:<8} sparse {sparse:7.1f} ms  dense {dense:7.1f} ms  ratio {ratio:.2f}")
-    return 0
+    return run(arguments)
 
 
 def doctor(arguments: Sequence[str]) -> int:

@@ -183,6 +183,17 @@ def _routing(config: ExperimentConfig) -> Iterator[str]:
             f"model.moe.router 'switch' chooses one expert, not {moe.chosen} (selected times "
             "granularity); choose 'gshard' or 'top_k' for more"
         )
+    if moe.capacity_factor is None and moe.router == "expert_choice":
+        yield (
+            "model.moe.capacity_factor is null (dropless), but with router 'expert_choice' an "
+            "expert takes as many tokens as it has slots; give a number above 0"
+        )
+    if moe.dispatcher == "expert_parallel":
+        yield (
+            "model.moe.dispatcher is 'expert_parallel', which needs a mesh with an axis `expert`, "
+            "and `byways train` shares out the batch alone; choose 'index', 'blocked' or "
+            "'grouped' (docs/dispatchers.md shows the layer under a mesh)"
+        )
     if moe.bias != "none" and moe.router not in ("top_k", "sigmoid"):
         yield (
             f"model.moe.bias is {moe.bias!r}, which router {moe.router!r} does not heed; choose "

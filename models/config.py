@@ -6,8 +6,7 @@ import dataclasses
 from typing import Literal
 
 Placement = Literal["every", "last", "none"]
-
-
+Dispatcher = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
 Router = Literal["top_k", "switch", "gshard", "sigmoid", "hash", "random", "expert_choice", "soft"]
 
 
@@ -23,7 +22,7 @@ class MoeConfig:
         selected: K, experts chosen per token. For expert choice K * capacity_factor is the
             average number of experts that take a token; soft routing has no K.
         eval_selected: K at evaluation; None is the same.
-        capacity_factor: C over its even share, in training.
+        capacity_factor: C over its even share, in training; None is dropless.
         eval_capacity_factor: the same at evaluation; None is dropless (expert choice and soft
             routing, which have no such form, keep the training's).
         capacity_multiple_of: C is rounded up to a multiple of this (V-MoE's code: 4).
@@ -43,7 +42,9 @@ class MoeConfig:
         granularity: each of the E experts is cut into so many, of H over this, and a token
             chooses so many times K (fine-grained experts; the same FLOPs per token).
         soft_slots: slots of each expert and group in soft routing.
-        dispatcher: how tokens travel with a capacity; dropless evaluation uses `blocked`.
+        dispatcher: how tokens travel (docs/dispatchers.md). `index` and `einsum` need a capacity:
+            where there is none `blocked` takes their place. `expert_parallel` needs a mesh
+            with an axis `expert` (`jax.set_mesh`).
     """
 
     placement: Placement = "every"
@@ -51,7 +52,7 @@ class MoeConfig:
     num_experts: int = 8
     selected: int = 1
     eval_selected: int | None = None
-    capacity_factor: float = 1.25
+    capacity_factor: float | None = 1.25
     eval_capacity_factor: float | None = None
     capacity_multiple_of: int = 1
     group_size: int = 4096
@@ -65,7 +66,7 @@ class MoeConfig:
     shared_experts: int = 0
     granularity: int = 1
     soft_slots: int = 1
-    dispatcher: Literal["index", "einsum", "blocked"] = "index"
+    dispatcher: Dispatcher = "index"
 
     @property
     def routed_experts(self) -> int:

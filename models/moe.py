@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..routing import (
+    NEED_CAPACITY,
     NOT_CAUSAL,
     Assignment,
+    RouterName,
     Routing,
     RoutingSums,
     dispatch,
@@ -64,7 +68,7 @@ class Moe(nn.Module):
 
         Training noise is drawn from a key per group, so that it does not depend on how the
         groups are cut into chunks or spread over devices; evaluation has none.
-        With `eval_capacity_factor` None, evaluation is dropless.
+        With `capacity_factor` None training is dropless, with `eval_capacity_factor` evaluation.
 
         Args:
             tokens: of all modalities; T is a group, the tokens that share buffers.
@@ -94,7 +98,9 @@ class Moe(nn.Module):
         else:
             routing = self._route(clean, mask, modality, train, noise_keys, ids)
             assignment = routing.assignment
-            how = "blocked" if assignment.capacity is None else config.dispatcher
+            how = config.dispatcher
+            if assignment.capacity is None and how in NEED_CAPACITY:
+                how = "blocked"
             outputs = dispatch(how, assignment, rows, experts(width))
             sums = routing_sums(routing, modality, self.num_modalities)
         outputs = outputs.astype(self.dtype)
@@ -137,7 +143,7 @@ class Moe(nn.Module):
             keys = jax.random.split(jax.random.key(0), tokens.shape[0])
         chosen = config.chosen if train else config.eval_chosen
         return route(
-            config.router,
+            cast(RouterName, config.router),  # soft routing does not come here
             logits,
             mask,
             selected=chosen,
@@ -158,6 +164,11 @@ class Moe(nn.Module):
         if factor is None:
             if config.router not in NOT_CAUSAL:
                 return None
+            if config.capacity_factor is None:
+                raise ValueError(
+                    f"router {config.router!r} has no dropless form, an expert takes as many "
+                    "tokens as it has slots: give a capacity_factor"
+                )
             factor = config.capacity_factor
         return expert_capacity(
             num_tokens,

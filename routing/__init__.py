@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .controls import route_hash as route_hash
     from .controls import route_random as route_random
     from .dispatchers import DISPATCHERS as DISPATCHERS
+    from .dispatchers import NEED_CAPACITY as NEED_CAPACITY
     from .dispatchers import Dispatcher as Dispatcher
     from .dispatchers import DispatcherName as DispatcherName
     from .dispatchers import dispatch as dispatch
@@ -84,7 +85,7 @@ _FILES = {
     "bias": ["BiasRule", "update_bias"],
     "capacity": ["expert_capacity", "group_size", "split_groups"],
     "controls": ["route_hash", "route_random"],
-    "dispatchers": ["DISPATCHERS", "Dispatcher", "DispatcherName", "dispatch"],
+    "dispatchers": ["DISPATCHERS", "NEED_CAPACITY", "Dispatcher", "DispatcherName", "dispatch"],
     "exchange": ["exchange_bytes"],
     "expert_choice": ["route_expert_choice"],
     "experts": ["ExpertMlp", "gelu", "mlp"],
@@ -127,6 +128,7 @@ __all__ = [
     "BIASED",
     "DISPATCHERS",
     "LEARNED",
+    "NEED_CAPACITY",
     "NOT_CAUSAL",
     "ROUTERS",
     "Assignment",

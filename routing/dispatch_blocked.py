@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .assignment import Assignment
 from .experts import ExpertMlp
@@ -84,31 +85,31 @@ class BlockedProducts:
 
     block_sizes: tuple[int, ...]
 
-    def linear(self, rows, weights, bias, sizes):
-        out = jnp.zeros((rows.shape[0], weights.shape[-1]), rows.dtype)
-
+    def linear(self, rows, weights, bias, sizes, activation):
         def per_expert(out, xs):
             w, b, start, size = xs
 
             def block(out, begin, length, _):
-                x = lax.dynamic_slice_in_dim(rows, begin, length)
+                x = activation(lax.dynamic_slice_in_dim(rows, begin, length))
                 # Rows of the next expert are overwritten when its turn comes.
                 return lax.dynamic_update_slice_in_dim(out, x @ w + b, begin, 0)
 
             return self._run(block, out, start, size), None
 
-        return lax.scan(per_expert, out, (weights, bias, jnp.cumsum(sizes) - sizes, sizes))[0]
+        xs = (weights, bias, jnp.cumsum(sizes) - sizes, sizes)
+        return lax.scan(per_expert, _filled(rows, bias[0, 0], bias.shape[1]), xs)[0]
 
-    def transpose(self, grad, rows, weights, sizes):
+    def transpose(self, grad, rows, weights, sizes, activation):
         kind = rows.dtype
 
-        def per_expert(d_rows, xs):
-            w, start, size = xs
+        def per_expert(carry, xs):
+            expert, w, start, size = xs
 
             def block(carry, begin, length, left):
                 d_rows, d_w, d_b = carry
-                x, dy = (lax.dynamic_slice_in_dim(a, begin, length) for a in (rows, grad))
-                d_rows = lax.dynamic_update_slice_in_dim(d_rows, dy @ w.T, begin, 0)
+                z, dy = (lax.dynamic_slice_in_dim(a, begin, length) for a in (rows, grad))
+                x, pull = jax.vjp(activation, z)
+                d_rows = lax.dynamic_update_slice_in_dim(d_rows, pull(dy @ w.T)[0], begin, 0)
                 mine = jnp.arange(length) < left
                 # The next expert's rows must not count: blank the narrower of the factors.
                 if x.shape[1] < dy.shape[1]:
@@ -117,16 +118,20 @@ class BlockedProducts:
                 else:
                     dy = jnp.where(mine[:, None], dy, 0)
                     db = jnp.sum(dy, axis=0, dtype=jnp.float32)
-                # In bf16 the sum over blocks would lose what a single product keeps.
-                return d_rows, d_w + _dot(x, dy, 0), d_b + db
+                return d_rows, _add(d_w, expert, _dot(x, dy, 0)), _add(d_b, expert, db)
 
-            zero = (jnp.zeros(w.shape, jnp.float32), jnp.zeros(w.shape[1:], jnp.float32))
-            d_rows, d_w, d_b = self._run(block, (d_rows, *zero), start, size)
-            return d_rows, (d_w.astype(kind), d_b.astype(kind))
+            return self._run(block, carry, start, size), None
 
-        xs = (weights, jnp.cumsum(sizes) - sizes, sizes)
-        d_rows, (d_w, d_b) = lax.scan(per_expert, jnp.zeros_like(rows), xs)
-        return d_rows, d_w, d_b
+        # In bf16 the sum over blocks would lose what a single product keeps.
+        totals = (
+            jnp.zeros(weights.shape, jnp.float32),
+            jnp.zeros(weights[:, 0].shape, jnp.float32),
+        )
+        number = jnp.arange(weights.shape[0], dtype=jnp.int32)
+        xs = (number, weights, jnp.cumsum(sizes) - sizes, sizes)
+        carry = (_filled(rows, grad[0, 0], rows.shape[1]), *totals)
+        (d_rows, d_w, d_b), _ = lax.scan(per_expert, carry, xs)
+        return d_rows, d_w.astype(kind), d_b.astype(kind)
 
     def _run(self, block: Callable, carry, start, size):
         """Fold `block(carry, begin, length, left)` over one expert's run of `size` rows."""
@@ -150,6 +155,19 @@ class BlockedProducts:
             now = (left > previous) & (left <= length)
             carry = lax.fori_loop(0, now.astype(jnp.int32), at(length, full * largest), carry)
         return carry
+
+
+def _filled(
+    rows: Float[Array, "R _"], value: Float[Array, ""], width: int
+) -> Float[Array, "R {width}"]:
+    """What a loop overwrites. Zeros would do, but all loops would share them, and copy them first."""
+    return jnp.full((rows.shape[0], width), value)
+
+
+def _add(stack: Array, expert: Int[Array, ""], value: Array) -> Array:
+    """In place, in a loop; the index is known to be inside."""
+    old = lax.dynamic_index_in_dim(stack, expert, keepdims=False)
+    return lax.dynamic_update_index_in_dim(stack, old + value, expert, 0)
 
 
 def _dot(left: Array, right: Array, axis: int) -> Array:

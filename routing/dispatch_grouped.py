@@ -82,16 +82,19 @@ class KernelProducts:
 
     ragged_dot: RaggedDot
 
-    def linear(self, rows, weights, bias, sizes):
-        last = jnp.cumsum(sizes)
-        expert = jnp.searchsorted(last, jnp.arange(rows.shape[0]), side="right")
-        return self._dot(_ROWS_BY_WEIGHTS, rows, weights, sizes) + take(bias, expert)
+    def linear(self, rows, weights, bias, sizes, activation):
+        last, number = jnp.cumsum(sizes), jnp.arange(rows.shape[0])
+        expert = jnp.searchsorted(last, number, side="right")
+        out = self._dot(_ROWS_BY_WEIGHTS, activation(rows), weights, sizes) + take(bias, expert)
+        # Kernels do not write the rows past the end: whatever was in memory must not get out.
+        return jnp.where((number < last[-1])[:, None], out, 0)
 
-    def transpose(self, grad, rows, weights, sizes):
-        d_rows = self._dot(_ROWS_BY_TRANSPOSED, grad, weights, sizes)
-        d_weights = self._dot(_ROWS_BY_ROWS, rows, grad, sizes)
-        last = jnp.cumsum(sizes)[:, None]
-        number = jnp.arange(rows.shape[0])
+    def transpose(self, grad, rows, weights, sizes, activation):
+        active, pull = jax.vjp(activation, rows)
+        last, number = jnp.cumsum(sizes)[:, None], jnp.arange(rows.shape[0])
+        d_active = self._dot(_ROWS_BY_TRANSPOSED, grad, weights, sizes)
+        (d_rows,) = pull(jnp.where((number < last[-1])[:, None], d_active, 0))
+        d_weights = self._dot(_ROWS_BY_ROWS, active, grad, sizes)
         own = (number < last) & (number >= last - sizes[:, None])
         # A product over one-hot rows costs E/D of the others; a scatter-add would be serial.
         d_bias = jnp.einsum(

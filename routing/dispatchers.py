@@ -36,6 +36,9 @@ DISPATCHERS: dict[str, Dispatcher] = {
     "expert_parallel": dispatch_expert_parallel,
 }
 
+# Those whose buffers are as long as a capacity.
+NEED_CAPACITY = ("index", "einsum")
+
 
 def dispatch(
     name: DispatcherName,

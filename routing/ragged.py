@@ -9,20 +9,31 @@ Rows `0 .. sizes[0]-1` are expert 0's, the next `sizes[1]` expert 1's and so on;
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from .experts import ExpertMlp, gelu
+from .experts import ExpertMlp, Weights, gelu
+
+
+Activation = Callable[[Array], Array]  # element by element
+
+
+def unchanged(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """No activation."""
+    return x
 
 
 @runtime_checkable
 class RaggedProducts(Protocol):
     """A linear layer and its transpose, summed in float32 and returned in the type of `rows`.
 
-    Hashable. Rows past `sum(sizes)` enter as zeros, and may come back as anything.
+    Hashable. Rows past `sum(sizes)` enter and come back as anything that is finite. The
+    activation that comes before the layer is theirs to apply, since blocks of rows do it while
+    they are in the cache.
     """
 
     def linear(
@@ -31,8 +42,9 @@ class RaggedProducts(Protocol):
         weights: Float[Array, "E A B"],
         bias: Float[Array, "E B"],
         sizes: Int[Array, " E"],
+        activation: Activation,
     ) -> Float[Array, "R B"]:
-        """Each row times its expert's weights, plus its bias."""
+        """Each activated row times its expert's weights, plus its bias."""
         ...
 
     def transpose(
@@ -41,8 +53,9 @@ class RaggedProducts(Protocol):
         rows: Float[Array, "R A"],
         weights: Float[Array, "E A B"],
         sizes: Int[Array, " E"],
+        activation: Activation,
     ) -> tuple[Float[Array, "R A"], Float[Array, "E A B"], Float[Array, "E B"]]:
-        """Gradients by rows, weights and bias."""
+        """Gradients by rows (before the activation), weights and bias."""
         ...
 
 
@@ -54,44 +67,43 @@ def grouped_mlp(
 ) -> Float[Array, "R D"]:
     """Each row through its expert's MLP, in the type of `rows`; zero past `sum(sizes)`.
 
-    The backward pass keeps the rows and the (R, H) values before and after the GELU; under
-    `jax.checkpoint` it keeps neither.
+    The backward pass keeps the rows and the (R, H) sums before the GELU, which is worked out
+    again; under `jax.checkpoint` it keeps neither.
 
     Args:
         products: who multiplies.
-        rows: sorted by expert.
+        rows: sorted by expert; zero past `sum(sizes)`.
         sizes: int32, how many rows each expert has; they add up to R at most.
         experts: of the type of `rows`, or cast to it.
     """
-    w = experts.astype(rows.dtype)
     inside = (jnp.arange(rows.shape[0], dtype=jnp.int32) < jnp.sum(sizes))[:, None]
-    hidden = gelu(_linear(products, rows, w.up, w.up_bias, sizes, inside))
-    return _linear(products, hidden, w.down, w.down_bias, sizes, inside)
+    # Nobody's rows are blanked where they are narrow, on the way in and out, backwards too.
+    out = _mlp(products, jnp.where(inside, rows, 0), experts.astype(rows.dtype).weights, sizes)
+    return jnp.where(inside, out, 0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _linear(
+def _mlp(
     products: RaggedProducts,
-    rows: Float[Array, "R A"],
-    weights: Float[Array, "E A B"],
-    bias: Float[Array, "E B"],
+    rows: Float[Array, "R D"],
+    weights: Weights,
     sizes: Int[Array, " E"],
-    inside: Bool[Array, "R 1"],
-) -> Float[Array, "R B"]:
-    # Kernels do not write the rows past the end: whatever was in memory must not get out.
-    return jnp.where(inside, products.linear(rows, weights, bias, sizes), 0)
+) -> Float[Array, "R D"]:
+    return _mlp_fwd(products, rows, weights, sizes)[0]
 
 
-def _linear_fwd(products, rows, weights, bias, sizes, inside):
-    out = _linear(products, rows, weights, bias, sizes, inside)
-    return out, (rows, weights, sizes, inside)
+def _mlp_fwd(products, rows, weights, sizes):
+    up, up_bias, down, down_bias = weights
+    sums = products.linear(rows, up, up_bias, sizes, unchanged)
+    out = products.linear(sums, down, down_bias, sizes, gelu)
+    return out, (rows, sums, weights, sizes)
 
 
-def _linear_bwd(products, residuals, grad):
-    rows, weights, sizes, inside = residuals
-    grad = jnp.where(inside, grad, 0)
-    d_rows, d_weights, d_bias = products.transpose(grad, rows, weights, sizes)
-    return jnp.where(inside, d_rows, 0), d_weights, d_bias, None, None
+def _mlp_bwd(products, residuals, grad):
+    rows, sums, (up, _, down, _), sizes = residuals
+    d_sums, d_down, d_down_bias = products.transpose(grad, sums, down, sizes, gelu)
+    d_rows, d_up, d_up_bias = products.transpose(d_sums, rows, up, sizes, unchanged)
+    return d_rows, (d_up, d_up_bias, d_down, d_down_bias), None
 
 
-_linear.defvjp(_linear_fwd, _linear_bwd)
+_mlp.defvjp(_mlp_fwd, _mlp_bwd)

@@ -87,7 +87,9 @@ def choose(scores: Float[Array, "G T E"], selected: int) -> Int[Array, "G T K"]:
     """The K experts of highest score, best first; equal scores go to the lower expert."""
     if selected == 1:  # much cheaper than a sort of every row where E is large
         return jnp.argmax(scores, axis=-1, keepdims=True).astype(jnp.int32)
-    return lax.top_k(scores, selected)[1].astype(jnp.int32)
+    # XLA's CPU back end has a kernel for top-k, and a sort of whole rows at six times its cost
+    # where something reads only part of the answer (the load's threshold does), hence the barrier.
+    return lax.optimization_barrier(lax.top_k(scores, selected)[1]).astype(jnp.int32)
 
 
 def place(

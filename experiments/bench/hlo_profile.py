@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import re
+import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +34,9 @@ class Operation:
 
 
 def profile_operations(
-    program: jax.stages.Compiled, run: Callable[[], Any], repeats: int = 5
+    program: jax.stages.Compiled, run: Callable[[], Any], repeats: int = 9
 ) -> list[Operation]:
-    """Trace some calls and add up the time of each operation, the longest first.
+    """Trace some calls; the time of each operation, the longest first.
 
     Args:
         program: the compiled program, for shapes and sources.
@@ -49,13 +50,17 @@ def profile_operations(
                 jax.block_until_ready(run())
         (path,) = Path(folder).rglob("*.trace.json.gz")
         events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
-    times: collections.Counter[str] = collections.Counter()
+    times: dict[str, list[float]] = collections.defaultdict(list)
     for event in events:
         operation = event.get("args", {}).get("hlo_op")
         if event.get("ph") == "X" and operation:
-            times[operation] += event["dur"] / 1e3 / repeats
+            times[operation].append(event["dur"] / 1e3)
+    # The median, so that a busy moment does not look like a slow operation; times how often it
+    # runs in a call, where it is inside a loop.
+    spent = {name: statistics.median(each) * len(each) / repeats for name, each in times.items()}
     text = program.as_text() or ""
-    return [_describe(name, spent, text) for name, spent in times.most_common()]
+    longest = sorted(spent, key=spent.__getitem__, reverse=True)
+    return [_describe(name, spent[name], text) for name in longest]
 
 
 def _describe(name: str, milliseconds: float, text: str) -> Operation:

@@ -66,7 +66,7 @@ def measure_routing(
             groups; at most 16.7 million tokens in all, for counts are float32.
 
     Returns:
-        {"capacity_factor", "groups" (G of a batch), "tokens" (n_m by name),
+        {"capacity_factor" (None where training is dropless), "groups" (G of a batch), "tokens" (n_m by name),
         "capacity_over_real_tokens" (slots per wanted pair: above "capacity_factor", which counts
         padding among the tokens of a group), "layers"}. A layer has
         "load" (E shares of the wanted pairs), "dead_experts" (those under 0.1/E), "max_load"
@@ -136,7 +136,9 @@ def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingS
             ).assignment
             served = drawn.kept.reshape(*tokens.shape, -1).any(axis=-1)
             found[name] = out.routing[name]  # pyright: ignore
-            slots = made.capacity * made.num_experts * tokens.shape[0]
+            slots = tokens.sum() * moe.chosen  # dropless: one for each pair
+            if made.capacity is not None:
+                slots = made.capacity * made.num_experts * tokens.shape[0]
             chance[name] = jnp.stack([served.sum(), tokens.sum(), jnp.asarray(slots)])
         return found, chance
 

@@ -123,8 +123,9 @@ def routing_table(routing: dict[str, Any]) -> Table:
         routing: the `routing` part of `results.json`.
     """
     nominal, real = routing["capacity_factor"], routing["capacity_over_real_tokens"]
+    capacity = "dropless" if nominal is None else f"{nominal:g}; {real:.2f} slots a pair"
     table = _table(
-        f"Routing at the training capacity ({nominal:g}; {real:.2f} slots a pair)",
+        f"Routing at the training capacity ({capacity})",
         ("layer", "tokens", "success %", "random %", "local H", "global H", "dead"),
         2,
         "success: tokens with a slot; random: the same, random router; H: nats.",

@@ -114,11 +114,13 @@ def settings(records: Records) -> list[tuple[str, str]]:
         ("Picture, patch", f"{model.image_size} px, {model.patch_size} px"),
     ]
     if not records.dense:
+        capacity = "dropless"
+        if moe.capacity_factor is not None:
+            capacity = f"capacity {moe.capacity_factor:g} times the even share"
         rows.append(
             (
                 "Experts",
-                f"{moe.num_experts} in each sparse layer, {moe.selected} per token, "
-                f"capacity {moe.capacity_factor:g} times the even share",
+                f"{moe.num_experts} in each sparse layer, {moe.selected} per token, {capacity}",
             )
         )
     rows.append(("Data", c.data.name))

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.experiments.bench_moe import BenchMoe, bench_moe
+from byways.experiments.bench.moe import bench_moe
+from byways.experiments.bench.settings import BenchMoe
 from byways.models.config import MoeConfig
 from byways.models.mlp import Mlp
 from byways.models.moe import Moe
