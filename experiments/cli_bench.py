@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from .bench.settings import SCALING, BenchMoe, check
+from .bench.settings import DEFAULT, SCALING, BenchMoe, check
 from .cli_options import parse
 from .errors import UsageError
 
@@ -28,7 +28,7 @@ class BenchOptions:
         profile: print the so many longest operations of each program, too.
     """
 
-    config: Annotated[BenchMoe, tyro.conf.arg(name="")] = BenchMoe()
+    config: Annotated[BenchMoe, tyro.conf.arg(name="")] = DEFAULT
     json: bool = False
     against: tuple[str, ...] = ()
     scaling: bool = False

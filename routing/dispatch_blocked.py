@@ -160,7 +160,7 @@ class BlockedProducts:
 def _filled(
     rows: Float[Array, "R _"], value: Float[Array, ""], width: int
 ) -> Float[Array, "R {width}"]:
-    """What a loop overwrites. Zeros would do, but all loops would share them, and copy them first."""
+    """What a loop overwrites. Zeros would do, but all loops would share and first copy them."""
     return jnp.full((rows.shape[0], width), value)
 
 

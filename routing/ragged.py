@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .experts import ExpertMlp, Weights, gelu
-
 
 Activation = Callable[[Array], Array]  # element by element
 
@@ -78,7 +77,8 @@ def grouped_mlp(
     """
     inside = (jnp.arange(rows.shape[0], dtype=jnp.int32) < jnp.sum(sizes))[:, None]
     # Nobody's rows are blanked where they are narrow, on the way in and out, backwards too.
-    out = _mlp(products, jnp.where(inside, rows, 0), experts.astype(rows.dtype).weights, sizes)
+    weights = experts.astype(rows.dtype).weights
+    out: Any = _mlp(products, jnp.where(inside, rows, 0), weights, sizes)
     return jnp.where(inside, out, 0)
 
 

@@ -16,13 +16,13 @@ from .hlo_profile import profile_operations
 from .layers import Layer, dense_layer, foreign_layer, inputs, sparse_layer
 from .pairs import time_pairs
 from .programs import Program, What, build
-from .settings import BenchMoe, check
+from .settings import DEFAULT, BenchMoe, check
 
 WHATS: tuple[What, What] = ("forward", "train")
 
 
 def bench_moe(
-    settings: BenchMoe = BenchMoe(), against: Iterable[str] = (), profile: int = 0
+    settings: BenchMoe = DEFAULT, against: Iterable[str] = (), profile: int = 0
 ) -> dict[str, Any]:
     """Time every dispatcher beside the dense MLP, in adjacent pairs.
 
@@ -40,11 +40,12 @@ def bench_moe(
     Returns:
         `rows`, one for each dispatcher, dropless or not, and foreign layer: {"name", "forward",
         "train"}, each of these {"ms", "dense_ms", "ratio" (median of the pairs'), "quartiles",
-        "fastest" (ratio of the fastest calls), "options" ("usual" or "ours"), "gflop", "temporary_bytes", "of_a" (temporary bytes over those
-        of A = E*C*G*(2D+H) elements)}; `dense_programs`, the same of the dense layer, without
-        times; of the first row (`index`, unless it was left out) also `forward_ratio`,
-        `train_ratio`, and the milliseconds `moe` and `dense`, {"forward", "train"};
-        `settings`, `device`, `versions`, `load` (of the machine, as it began).
+        "fastest" (ratio of the fastest calls), "options" ("usual" or "ours"), "gflop",
+        "temporary_bytes", "of_a" (those over the bytes of A = E*C*G*(2D+H) elements)};
+        `dense_programs`, the same of the dense layer, without times; of the first row (`index`,
+        unless it was left out) also `forward_ratio`, `train_ratio`, and the milliseconds `moe`
+        and `dense`, {"forward", "train"}; `settings`, `device`, `versions`, `load` (of the
+        machine, as it began).
 
     Raises:
         UsageError: settings that make no layer; `against` leads nowhere.

@@ -25,8 +25,8 @@ def bench_scaling(
 
     Returns:
         `rows`, one per E: {"experts", "forward", "train"}, each {"ms", "ratio" to the first,
-        "quartiles", "fastest", "gflop", "flop_ratio", "bytes_accessed", "bytes_ratio"}; `settings`, `device`,
-        `versions`, `load`.
+        "quartiles", "fastest", "gflop", "flop_ratio", "bytes_accessed", "bytes_ratio"};
+        `settings`, `device`, `versions`, `load`.
 
     Raises:
         UsageError: settings that make no layer.

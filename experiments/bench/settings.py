@@ -63,6 +63,8 @@ class BenchMoe:
         ]
 
 
+DEFAULT = BenchMoe()
+
 # What more experts cost: one group of many tokens, one expert each.
 SCALING = BenchMoe(tokens=8192, group=8192, selected=1, capacity=1.0, repeats=20)
 

@@ -66,7 +66,8 @@ def measure_routing(
             groups; at most 16.7 million tokens in all, for counts are float32.
 
     Returns:
-        {"capacity_factor" (None where training is dropless), "groups" (G of a batch), "tokens" (n_m by name),
+        {"capacity_factor" (None where training is dropless), "groups" (G of a batch), "tokens"
+        (n_m by name),
         "capacity_over_real_tokens" (slots per wanted pair: above "capacity_factor", which counts
         padding among the tokens of a group), "layers"}. A layer has
         "load" (E shares of the wanted pairs), "dead_experts" (those under 0.1/E), "max_load"

@@ -228,19 +228,3 @@ def test_what_the_data_room_refuses_is_one_line(capsys, arguments, code, message
     assert err.startswith("byways: ")
     assert message in err
     assert "Traceback" not in err
-
-
-def test_bench_prints_a_line_each_or_json(capsys, monkeypatch):
-    times = {"forward": 2.0, "train": 6.0}
-    result = {"train_ratio": 1.2, "forward_ratio": 1.1, "moe": times, "dense": times}
-
-    class Bench:
-        @staticmethod
-        def bench_moe():
-            return result
-
-    monkeypatch.setitem(sys.modules, "byways.experiments.bench_moe", Bench)
-    code, out, _ = run(capsys, "bench", "moe", "--json")
-    assert (code, json.loads(out)) == (0, result)
-    code, out, _ = run(capsys, "bench", "moe")
-    assert "train    sparse     6.0 ms  dense     6.0 ms  ratio 1.20" in out

@@ -1,14 +1,11 @@
-"""The Linen layer over routing/: parameters, modes, masks, and its benchmark."""
+"""The Linen layer over routing/: parameters, modes, masks."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.experiments.bench.moe import bench_moe
-from byways.experiments.bench.settings import BenchMoe
 from byways.models.config import MoeConfig
 from byways.models.mlp import Mlp
 from byways.models.moe import Moe
@@ -126,13 +123,3 @@ def test_one_expert_is_the_dense_block():
     dense = {"params": jax.tree.map(lambda leaf: leaf[0], params["params"]["Mlp"])}
     out = jax.jit(lambda params: moe.apply(params, x, full, modality, train=False)[0])(params)
     np.testing.assert_allclose(out, jax.jit(mlp.apply)(dense, x), rtol=1e-5, atol=1e-5)
-
-
-def test_benchmark_runs_and_reports():
-    settings = BenchMoe(tokens=32, group=16, width=8, hidden=8, experts=4, repeats=3)
-    result = bench_moe(settings)
-    assert result["train_ratio"] > 0
-    assert result["forward_ratio"] > 0
-    assert result["moe"]["train"] > 0
-    assert result["settings"] == dataclasses.asdict(settings)
-    assert json.loads(json.dumps(result)) == result
