@@ -7,7 +7,7 @@
 VENV ?= .venv
 STEPS ?=
 RUN ?= runs/demo$(if $(STEPS),-$(STEPS))
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.byways-ready
@@ -33,7 +33,7 @@ test: $(READY)  ## Run the tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 test-all: $(READY)  ## Run the tests, the slow ones too
-	$(BIN)/pytest $(PYTEST_ARGS) -m "slow or not slow"
+	BYWAYS_TEST_OPTIMISED=1 $(BIN)/pytest $(PYTEST_ARGS) -m "slow or not slow"
 
 lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff check .

@@ -79,7 +79,8 @@ class Moe(nn.Module):
             ids: what each token is, for the hash router.
 
         Raises:
-            ValueError: noise is wanted and there are no keys; or as `route`.
+            ValueError: noise is wanted and there are no keys; the granularity does not divide
+                `hidden`; or as `route`.
 
         Returns:
             Outputs (G, T, D) in `dtype`, zero where masked or dropped by every expert (the
@@ -87,6 +88,10 @@ class Moe(nn.Module):
             that make losses and statistics; and who went where (None, None of soft routing).
         """
         config, width = self.config, tokens.shape[-1]
+        if self.hidden % config.granularity:
+            raise ValueError(
+                f"hidden={self.hidden} does not divide into granularity={config.granularity} parts"
+            )
         hidden = self.hidden // config.granularity
         clean = jnp.where(mask[..., None], tokens, 0)
         experts = Experts(config.routed_experts, hidden, self.shared_init, name="Mlp")

@@ -2,8 +2,8 @@
 
 The devices are set through JAX's configuration rather than the environment, so that a process
 which a test starts sees the devices that a user's would. What *is* left in the environment is
-meant for such children: the compilation cache, and a safe path (run from the checkout, their
-`import datasets` would otherwise find ours).
+meant for such children: the compilation cache, XLA's quick options, and a safe path (run from
+the checkout, their `import datasets` would otherwise find ours).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .quick_compile import quick_flags
+
 ROOT = Path(__file__).parents[1]
 DEVICES = 8
 
@@ -21,6 +23,8 @@ os.environ.setdefault("BYWAYS_CACHE", str(ROOT / ".cache"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("PYTHONSAFEPATH", "1")
+if os.environ.get("BYWAYS_TEST_OPTIMISED") != "1":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick_flags()}".strip()
 
 import jax  # noqa: E402 (reads the environment above)
 from jaxtyping import install_import_hook  # noqa: E402
@@ -30,6 +34,16 @@ jax.config.update("jax_num_cpu_devices", DEVICES)
 # Before any test module imports byways: arguments, results and dataclass fields are checked
 # against their jaxtyping annotations, and shapes named alike must agree within a call.
 install_import_hook("byways", "beartype.beartype")
+
+
+# Begun first, so that no worker is left alone with one of them at the end.
+LONGEST = ("test_readme.py", "test_train.py", "test_objective.py", "test_limoe.py", "test_docs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files that take longest to the front."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 def make_mesh(size: int, axis: str = "data") -> jax.sharding.Mesh:

@@ -24,34 +24,6 @@ SELECTED = (1, 2, E)
 CAPACITIES = {"capacity": C, "dropless": None}
 
 
-# XLA's time is the suite's: with the older emitter of loops, in one module that LLVM does not
-# optimise, compiling takes a half. The HLO is the same, and with it what is computed from what;
-# that the optimised programs agree is seen in the dispatchers' own tests.
-FASTER_TO_COMPILE = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-
-
-@functools.cache
-def compiler_options():
-    """Those of them that this version of XLA still knows."""
-    known = {}
-    for name, value in FASTER_TO_COMPILE.items():
-        try:
-            jax.jit(lambda: 0, compiler_options={name: value})()
-        except jax.errors.JaxRuntimeError:
-            continue
-        known[name] = value
-    return known
-
-
-def jit(function):
-    return jax.jit(function, compiler_options=compiler_options())
-
-
 VARIANTS: dict[str, dict[str, dict]] = {
     "top_k": {
         "max": {},
@@ -174,7 +146,7 @@ def router(name, selected, gradients=True):
             made[variant, kind] = (routing, d_logits, d_noise)
         return made
 
-    return jit(step)
+    return jax.jit(step)
 
 
 def routings(name, selected, data):
@@ -216,7 +188,7 @@ def plain_step(name, remat=False):
 @functools.cache
 def dispatcher(name):
     """The same, jitted."""
-    return jit(plain_step(name))
+    return jax.jit(plain_step(name))
 
 
 @functools.cache
@@ -227,7 +199,7 @@ def forward(name):
     def output(assignment, x, weights):
         return dispatch(name, assignment, x, weights, where), ()
 
-    return jit(output)
+    return jax.jit(output)
 
 
 def programs(assignment):

@@ -26,7 +26,7 @@ from byways.routing import (
 )
 from jax.experimental import checkify
 
-from .contract import agree, jit
+from .contract import agree
 
 LOGITS = jnp.zeros((2, 4, 3))
 MASK = jnp.ones((2, 4), bool)
@@ -167,7 +167,7 @@ def test_groups_that_divide_keep_their_order():
 
 @pytest.mark.parametrize("name", ["top_k", "sigmoid", "expert_choice"])
 def test_nan_logits_are_named_where_checks_are_on(name):
-    checked = jit(
+    checked = jax.jit(
         checkify.checkify(
             lambda logits, mask: routed(name, logits, mask), errors=checkify.user_checks
         )
@@ -187,7 +187,7 @@ def test_nan_logits_are_named_where_checks_are_on(name):
 def test_without_checks_nan_stays_with_its_token(name, priority):
     """Served last by batch priority; in token order it takes the place that is its turn's."""
     options = {"batch_priority": False} if priority == "off" else {"priority": priority}
-    run = jit(lambda logits: routed(name, logits, None, selected=2, **options))
+    run = jax.jit(lambda logits: routed(name, logits, None, selected=2, **options))
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((1, 8, 4)).astype(np.float32)
     logits[0, :6, 0] += 9.0  # contested: six want expert 0
@@ -208,7 +208,7 @@ def test_without_checks_nan_stays_with_its_token(name, priority):
             )
         return
     # The first choices of the others have the places that they have without that token.
-    masked = jit(lambda logits, mask: routed(name, logits, mask, selected=2, **options))
+    masked = jax.jit(lambda logits, mask: routed(name, logits, mask, selected=2, **options))
     absent = jax.device_get(masked(logits, np.arange(8)[None] > 0).assignment)
     for field in ("slot", "kept"):
         np.testing.assert_array_equal(
@@ -231,7 +231,7 @@ def layer(name):
         out = dispatch("index", routing.assignment, x, weights)
         return jnp.sum(jnp.sin(out)), out
 
-    return jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
 
 
 @pytest.mark.parametrize("name", ROUTERS)

@@ -19,7 +19,6 @@ from .contract import (
     drawn,
     drawn_layer,
     forward,
-    jit,
     programs,
     router,
     routings,
@@ -102,7 +101,7 @@ def summary():
         dense = (routing.logits, routing.noisy_logits, routing.probs, routing.gates)
         return jax.grad(total, argnums=(0, 1, 2, 3), has_aux=True)(*dense)
 
-    return jit(step)
+    return jax.jit(step)
 
 
 @pytest.mark.parametrize(("name", "selected"), [("top_k", 2), ("expert_choice", 1)])

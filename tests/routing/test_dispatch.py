@@ -16,14 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from . import reference
-from .contract import agree, jit, plain_step
+from .contract import agree, plain_step
 
 NAMES = ["blocked", "einsum", "index"]
 
 
 @functools.cache
 def routed(selected, capacity):
-    return jit(lambda logits, mask: route_top_k(logits, mask, selected=selected, capacity=capacity))
+    return jax.jit(
+        lambda logits, mask: route_top_k(logits, mask, selected=selected, capacity=capacity)
+    )
 
 
 def make(groups=2, tokens=12, width=4, hidden=6, experts=4, selected=2, capacity=4, seed=0):
@@ -54,7 +56,7 @@ def optimised(name):
 @functools.cache
 def step(name, remat=False):
     """(assignment, tokens, experts) -> output, and gradients by experts, tokens and gates."""
-    return jit(plain_step(name, remat))
+    return jax.jit(plain_step(name, remat))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)
@@ -94,7 +96,7 @@ def test_mapped_over_another_axis(name):
     """Outputs and gradients; `blocked` is mapped together with `grouped`."""
     (a, x, weights, *_), (b, y, *_) = make(), make(seed=1)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), (a, x), (b, y))
-    both = jit(jax.vmap(plain_step(name), in_axes=(0, 0, None)))(*stacked, weights)
+    both = jax.jit(jax.vmap(plain_step(name), in_axes=(0, 0, None)))(*stacked, weights)
     for i, pair in enumerate([(a, x), (b, y)]):
         agree(jax.tree.map(lambda leaf, i=i: leaf[i], both), step(name)(*pair, weights), 1e-4)
 
@@ -138,13 +140,13 @@ def test_expert_layout_by_hand(name):
     two, x = jax.tree.map(lambda leaf: leaf[:2], weights), x[:1, :3]
     parts = [reference.expert(two.weights, e, np.asarray(x[0], np.float64)) for e in range(2)]
     expected = [np.zeros(4), 0.5 * parts[0][1] + 2.0 * parts[1][1], 0.25 * parts[0][2]]
-    agree(jit(functools.partial(dispatch, name))(taken, x, two)[0], np.stack(expected), 1e-5)
+    agree(jax.jit(functools.partial(dispatch, name))(taken, x, two)[0], np.stack(expected), 1e-5)
 
 
 @pytest.mark.parametrize("block", [1, 64])
 def test_blocked_at_any_block_size_and_any_imbalance(block):
     _, x, weights, *_ = make()
-    blocked = jit(functools.partial(dispatch_blocked, block=block))
+    blocked = jax.jit(functools.partial(dispatch_blocked, block=block))
     full = np.ones((2, 12), bool)
     for favourite in range(4):
         logits = np.zeros((2, 12, 4), np.float32)

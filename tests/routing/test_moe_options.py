@@ -10,7 +10,7 @@ from byways.models.config import MoeConfig
 from byways.models.mlp import Mlp
 from byways.models.moe import Moe
 
-from .contract import agree, jit, same_bits
+from .contract import agree, same_bits
 
 G, T, D, H, M = 2, 8, 5, 6, 2
 CONFIG = MoeConfig(num_experts=4, selected=2, capacity_factor=1.0, noise_std=0.0)
@@ -84,7 +84,7 @@ def test_fine_grained_experts_are_pieces():
     gives each piece half its expert's gate, so that twice the second layer makes up for it.
     """
     whole, fine = layer(), layer(granularity=2)
-    params = jit(lambda: start(whole))()["params"]
+    params = jax.jit(lambda: start(whole))()["params"]
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda p: jnp.asarray(rng.standard_normal(p.shape).astype(np.float32)), params
@@ -101,8 +101,8 @@ def test_fine_grained_experts_are_pieces():
             },
         },
     }
-    out, _, a = jit(lambda p: whole.apply({"params": p}, *inputs(), train=False))(params)
-    pieces, _, b = jit(lambda p: fine.apply({"params": p}, *inputs(), train=False))(cut)
+    out, _, a = jax.jit(lambda p: whole.apply({"params": p}, *inputs(), train=False))(params)
+    pieces, _, b = jax.jit(lambda p: fine.apply({"params": p}, *inputs(), train=False))(cut)
     assert (a.pairs_per_token, b.pairs_per_token, b.num_experts) == (2, 4, 8)
     agree(pieces, out, 1e-4)
 
@@ -121,7 +121,7 @@ def test_fine_grained_experts_cost_the_same():
         def run(params, x, mask, modality):
             return moe.apply(params, x, mask, modality, train=True)[0]
 
-        return jit(run).lower(params, x, mask, modality).compile().cost_analysis()["flops"]
+        return jax.jit(run).lower(params, x, mask, modality).compile().cost_analysis()["flops"]
 
     # The router alone has four times the columns.
     assert flops(4) == pytest.approx(flops(1), rel=0.05)
@@ -130,10 +130,10 @@ def test_fine_grained_experts_cost_the_same():
 def test_shared_experts_are_added_and_see_no_masked_token():
     moe = layer(shared_experts=2, router="expert_choice")
     x, mask, modality = inputs()
-    params = jit(lambda: start(moe))()
+    params = jax.jit(lambda: start(moe))()
     rest = {"params": {k: v for k, v in params["params"].items() if k != "Shared"}}
 
-    @jit
+    @jax.jit
     def run(x):
         def loss(params, x):
             out, _, _ = moe.apply(params, x, mask, modality, train=True)
@@ -153,8 +153,8 @@ def test_shared_experts_are_added_and_see_no_masked_token():
 def test_soft_routing_in_the_layer():
     moe = layer(router="soft", soft_slots=2)
     x, mask, modality = inputs()
-    params = jit(lambda: start(moe))()
-    out, sums, made = jit(lambda x: moe.apply(params, x, mask, modality, train=True))(x)
+    params = jax.jit(lambda: start(moe))()
+    out, sums, made = jax.jit(lambda x: moe.apply(params, x, mask, modality, train=True))(x)
     assert (sums, made) == (None, None)
     assert out.shape == x.shape
     assert not np.asarray(out)[~np.asarray(mask)].any()

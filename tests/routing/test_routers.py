@@ -20,19 +20,19 @@ from byways.routing import (
     update_bias,
 )
 
-from .contract import agree, jit
+from .contract import agree
 from .pairs import as_pairs
 
 
 @functools.cache
 def run(name, **options):
     """A router with K and capacity set, jitted."""
-    return jit(lambda logits, mask=None, **more: route(name, logits, mask, **options, **more))
+    return jax.jit(lambda logits, mask=None, **more: route(name, logits, mask, **options, **more))
 
 
 @functools.cache
 def update(rule):
-    return jit(lambda bias, wanted: update_bias(bias, wanted, rate=0.5, rule=rule))
+    return jax.jit(lambda bias, wanted: update_bias(bias, wanted, rate=0.5, rule=rule))
 
 
 def logit(p):
@@ -56,7 +56,9 @@ def test_sigmoid_gates_by_hand():
     # The distribution is the scores over their sums, 1.6 and 1.
     np.testing.assert_allclose(two.probs[0, 0], np.asarray([9, 6, 1]) / 16, rtol=1e-5)
     np.testing.assert_allclose(two.probs[0, 1], [0.2, 0.5, 0.3], rtol=1e-5)
-    raw = jit(lambda x: route_sigmoid(x, selected=2, capacity=2, renormalize=False))(logit(SCORES))
+    raw = jax.jit(lambda x: route_sigmoid(x, selected=2, capacity=2, renormalize=False))(
+        logit(SCORES)
+    )
     np.testing.assert_allclose(raw.assignment.weight, [[0.9, 0.6, 0.5, 0.3]], rtol=1e-5)
 
 
@@ -93,7 +95,7 @@ def test_no_gradient_reaches_the_bias():
         made = route_sigmoid(logit(SCORES), selected=2, capacity=2, bias=bias)
         return jnp.sum(made.assignment.weight * jnp.arange(4.0))
 
-    assert not jit(jax.grad(total))(jnp.asarray([0.1, 0.0, 0.0])).any()
+    assert not jax.jit(jax.grad(total))(jnp.asarray([0.1, 0.0, 0.0])).any()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,9 @@ def test_hash_sends_an_id_the_same_way_everywhere():
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 5000, (4, 2500)).astype(np.int32)
     made = [
-        jit(functools.partial(route_hash, num_experts=8, selected=2, capacity=9, seed=seed))(ids)
+        jax.jit(functools.partial(route_hash, num_experts=8, selected=2, capacity=9, seed=seed))(
+            ids
+        )
         for seed in (0, 1)
     ]
     a = jax.device_get(made[0].assignment)
@@ -141,7 +145,7 @@ def test_hash_sends_an_id_the_same_way_everywhere():
 
 def test_random_draws_different_experts_uniformly():
     mask = jnp.ones((8, 64), bool).at[:, 60:].set(False)
-    draw = jit(lambda key: route_random(key, mask, 4, selected=2, capacity=30).assignment)
+    draw = jax.jit(lambda key: route_random(key, mask, 4, selected=2, capacity=30).assignment)
     keys = jax.random.split(jax.random.key(0), 8)
     drawn = jax.device_get(draw(keys))
     counts = np.bincount(drawn.expert[drawn.routed], minlength=4)
@@ -169,14 +173,14 @@ def test_task_alone_is_a_smaller_model():
     table, x = normal(3, 4), normal(2, 8, 3)
     task = jnp.asarray(rng.integers(0, 3, (2, 8)).astype(np.int32))
 
-    @jit
+    @jax.jit
     def whole(x, task):
         made = route_top_k(task_logits(table, task), selected=2, capacity=None)
         return dispatch("blocked", made.assignment, x, experts)
 
     out = np.asarray(whole(x, task))
     cut = functools.partial(cut_out_task, experts, table, selected=2)
-    models, results = jit(
+    models, results = jax.jit(
         lambda x: list(zip(*((m, m(x)) for m in map(cut, range(3))), strict=True))
     )(x)
     for number, (small, alone) in enumerate(zip(models, np.asarray(results), strict=True)):
@@ -190,7 +194,7 @@ def test_task_alone_is_a_smaller_model():
 def test_task_logits_are_added_to_the_tokens_own():
     table = jnp.asarray([[1.0, 2.0], [3.0, 4.0]])
     task, own = jnp.asarray([[1, 0]]), jnp.asarray([[[10.0, 20.0], [30.0, 40.0]]])
-    both, alone = jit(lambda: (task_logits(table, task, own), task_logits(table, task)))()
+    both, alone = jax.jit(lambda: (task_logits(table, task, own), task_logits(table, task)))()
     np.testing.assert_array_equal(both, [[[13.0, 24.0], [31.0, 42.0]]])
     np.testing.assert_array_equal(alone, [[[3.0, 4.0], [1.0, 2.0]]])
 
@@ -214,7 +218,7 @@ def test_expert_choice_by_hand():
     few = choose(logits, jnp.asarray([[False, False, False, True]])).assignment
     assert few.kept.tolist() == [[True, False] * 3]
     assert few.token[0, ::2].tolist() == [3, 3, 3]
-    assert jit(pair_of_slot)(few).tolist() == [[0, 6, 2, 6, 4, 6]]
+    assert jax.jit(pair_of_slot)(few).tolist() == [[0, 6, 2, 6, 4, 6]]
     # More slots than tokens: those past T stay free.
     wide = run("expert_choice", selected=1, capacity=5)(logits, jnp.ones((1, 4), bool)).assignment
     assert wide.kept.tolist() == [[True, True, True, True, False] * 3]
@@ -226,7 +230,7 @@ def test_no_mask_is_a_mask_of_all(name):
     rng = np.random.default_rng(3)
     logits = rng.standard_normal((2, 6, 3)).astype(np.float32)
     more = {"ids": rng.integers(9, size=(2, 6)).astype(np.int32)} if name == "hash" else {}
-    both = jit(
+    both = jax.jit(
         lambda logits, mask, more: [
             route(name, logits, m, selected=2, capacity=2, **more) for m in (None, mask)
         ]

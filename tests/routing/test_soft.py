@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from . import reference
-from .contract import agree, jit, same_bits
+from .contract import agree, same_bits
 
 G, T, E, C, D, H = 2, 8, 3, 2, 4, 6
 
@@ -42,7 +42,7 @@ def loss(x, mu, scale, weights, mask):
 def step(remat=False):
     """(x, mask, mu, scale, weights) -> gradients by x, mu, scale and weights; output, routing."""
     grad = jax.grad(jax.checkpoint(loss) if remat else loss, argnums=(0, 1, 2, 3), has_aux=True)
-    return jit(lambda x, mask, mu, scale, weights: grad(x, mu, scale, weights, mask))
+    return jax.jit(lambda x, mask, mu, scale, weights: grad(x, mu, scale, weights, mask))
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, database=None)
@@ -104,7 +104,7 @@ def test_appended_masked_tokens_and_permutations():
     x, _, mu, scale, weights = drawn(3)
     mask = np.arange(T) < np.full((G, 1), 6)
     _, (out, _) = step()(x, mask, mu, scale, weights)
-    short, _ = jit(layer)(x[:, :6], mask[:, :6], mu, scale, weights)
+    short, _ = jax.jit(layer)(x[:, :6], mask[:, :6], mu, scale, weights)
     agree(short, np.asarray(out)[:, :6], 1e-5)
     order = np.random.default_rng(3).permutation(T)
     _, (turned, _) = step()(x[:, order], mask[:, order], mu, scale, weights)
@@ -116,7 +116,7 @@ def test_recomputed_mapped_and_bfloat16():
     x, mask, mu, scale, weights = arguments
     grads, (out, routing) = step()(*arguments)
     agree(step(remat=True)(*arguments), (grads, (out, routing)), 1e-5)
-    twice = jit(jax.vmap(layer, in_axes=(0, None, None, None, None)))
+    twice = jax.jit(jax.vmap(layer, in_axes=(0, None, None, None, None)))
     agree(twice(np.stack([x, x]), mask, mu, scale, weights)[0], np.stack([out, out]), 1e-5)
     grads, (half, weighed) = step()(x.astype(jnp.bfloat16), mask, mu, scale, weights)
     assert [g.dtype for g in jax.tree.leaves(grads)] == [jnp.bfloat16] + [jnp.float32] * 6
@@ -129,7 +129,7 @@ def test_a_token_alone_in_its_slot_is_the_dense_mlp():
     x, _, mu, scale, weights = drawn(5)
     one = jax.tree.map(lambda leaf: leaf[:1], weights)
     mask = np.arange(T) == np.full((G, 1), 3)
-    out, routing = jit(layer)(x, mask, mu[:, :1, :1], scale, one)
+    out, routing = jax.jit(layer)(x, mask, mu[:, :1, :1], scale, one)
     assert set(np.asarray(routing.dispatch).ravel()) == {0.0, 1.0}
     dense = mlp(*(leaf[0] for leaf in one.weights), jnp.asarray(x))
     agree(out, np.where(mask[..., None], dense, 0), 1e-5)

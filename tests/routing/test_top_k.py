@@ -9,17 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from . import reference
-from .contract import compiler_options
 from .pairs import as_pairs
 
 route = jax.jit(
     route_top_k,
     static_argnames=("selected", "capacity", "batch_priority"),
-    compiler_options=compiler_options(),
 )
 
 
-slots = jax.jit(pair_of_slot, compiler_options=compiler_options())
+slots = jax.jit(pair_of_slot)
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)

@@ -10,14 +10,12 @@ import pytest
 from byways.routing import expert_capacity, route_top_k
 
 from . import reference
-from .contract import compiler_options
 from .pairs import as_pairs
 
 # One compilation of the whole rather than one for each operation.
 route = jax.jit(
     route_top_k,
     static_argnames=("selected", "capacity", "batch_priority", "noise_std"),
-    compiler_options=compiler_options(),
 )
 
 
