@@ -95,7 +95,7 @@ def other_curves(records: Records) -> tuple[Chart, ...]:
     ]
     keys = {key for line in records.lines for key in line["metrics"] if key.startswith("loss/")}
     names = {key.removeprefix("loss/") for key in keys} - {"contrastive", "auxiliary"}
-    if names and not records.dense:
+    if names and records.routed:
         charts.append(
             _chart(
                 "Auxiliary losses, averaged",

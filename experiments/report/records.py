@@ -47,8 +47,13 @@ class Records:
 
     @property
     def dense(self) -> bool:
-        """Whether the model has no sparse block, and so no routing to show."""
+        """Whether the model has no sparse block."""
         return not self.config.model.moe_layers
+
+    @property
+    def routed(self) -> bool:
+        """Whether tokens go to some experts and not to others; in soft routing all go to all."""
+        return not self.dense and self.config.model.moe.router != "soft"
 
 
 def read_records(folder: Path | str) -> Records:

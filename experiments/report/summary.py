@@ -37,6 +37,12 @@ def sentences(records: Records) -> list[str]:
             f"This is an ordinary dense model: one Transformer of {model.depth} layers that reads "
             "pictures and words alike."
         )
+    elif not records.routed:
+        what = (
+            f"This is a soft mixture of experts: one Transformer of {model.depth} layers that "
+            f"reads pictures and words alike. In {len(model.moe_layers)} of the layers, "
+            f"{moe.num_experts} small expert networks each work on mixtures of all tokens."
+        )
     else:
         each = "one" if moe.selected == 1 else str(moe.selected)
         what = (
@@ -113,7 +119,7 @@ def settings(records: Records) -> list[tuple[str, str]]:
         ("Width, layers, heads", f"{model.width}, {model.depth}, {model.heads}"),
         ("Picture, patch", f"{model.image_size} px, {model.patch_size} px"),
     ]
-    if not records.dense:
+    if records.routed:
         capacity = "dropless"
         if moe.capacity_factor is not None:
             capacity = f"capacity {moe.capacity_factor:g} times the even share"

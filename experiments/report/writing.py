@@ -57,7 +57,7 @@ def render(records: Records) -> str:
     results, config = records.results, records.config
     page: dict[str, Any] = {
         "name": records.name,
-        "dense": records.dense,
+        "routed": records.routed,
         "sentences": summary.sentences(records),
         "headline": summary.headline(records),
         "state": summary.state(records),
@@ -66,7 +66,7 @@ def render(records: Records) -> str:
         "config": summary.config_text(records),
         "training": training_curves(records),
         "other": other_curves(records),
-        "routing": () if records.dense else routing_curves(records),
+        "routing": routing_curves(records) if records.routed else (),
         "scores": zero_shot(results) if results else None,
         "retrieval": retrieval(results) if results else None,
         "bars": _bars(results) if results else [],
@@ -106,7 +106,7 @@ def _pictures(records: Records) -> dict[str, Any]:
                 "The predictions are not of these drawings. Run again: byways evaluate "
                 f"{records.path}"
             )
-    if not records.dense:
+    if records.routed:
         try:
             parts["tastes"] = expert_tastes(load(records.path), examples)
         except (CheckpointError, RunError) as error:

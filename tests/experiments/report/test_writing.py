@@ -225,6 +225,14 @@ def test_a_bare_dense_run_says_what_is_missing(tmp_path):
     assert "Who goes to which expert" not in words
 
 
+def test_a_soft_mixture_has_no_choices_to_show(tmp_path):
+    moe = dataclasses.replace(MODEL.moe, router="soft")
+    path = untrained_run(tmp_path / "soft", config(dataclasses.replace(MODEL, moe=moe)))
+    words = text_of(Page(write_report(path).read_text("utf-8")))
+    assert "soft mixture of experts" in words
+    assert "Who goes to which expert" not in words
+
+
 def test_a_run_without_a_checkpoint_still_has_its_curves(folder, tmp_path):
     path = tmp_path / "young"
     path.mkdir()
