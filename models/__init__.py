@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .limoe import join as join
     from .mlp import Mlp as Mlp
     from .moe import Moe as Moe
+    from .vmoe import Classification as Classification
+    from .vmoe import Vmoe as Vmoe
+    from .vmoe import image_groups as image_groups
+    from .vmoe_config import VmoeConfig as VmoeConfig
 
 _HOMES = {
     "ModelConfig": "config",
@@ -31,6 +35,10 @@ _HOMES = {
     "join": "limoe",
     "Mlp": "mlp",
     "Moe": "moe",
+    "Classification": "vmoe",
+    "Vmoe": "vmoe",
+    "image_groups": "vmoe",
+    "VmoeConfig": "vmoe_config",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -41,9 +41,14 @@ class SelfAttention(nn.Module):
 
     The projections run once over every token; only the products between tokens are
     taken per modality, so several modalities cost no more matrix products than one.
+
+    Attributes:
+        heads: how many; D divides by it.
+        qk_norm: LayerNorm, without bias, over each head's queries and keys.
     """
 
     heads: int
+    qk_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -71,11 +76,18 @@ class SelfAttention(nn.Module):
         # kernel's gradient.
         rows = tokens.reshape(-1, width)
         mixed = (rows @ kernel + bias).reshape(groups, -1, 3 * width)
+        norms = [lambda x: x] * 2
+        if self.qk_norm:
+            norms = [
+                nn.LayerNorm(epsilon=1e-6, use_bias=False, dtype=tokens.dtype, name=name)
+                for name in ("query_ln", "key_ln")
+            ]
         outputs, start = [], 0
         for count, length, mask in sequences:
             piece = mixed[:, start : start + count * length]
             heads = piece.reshape(groups * count, length, 3, self.heads, size)
-            attended = attend(heads[:, :, 0], heads[:, :, 1], heads[:, :, 2], mask)
+            query, key, value = (heads[:, :, i] for i in range(3))
+            attended = attend(norms[0](query), norms[1](key), value, mask)
             outputs.append(attended.reshape(groups, count * length, width))
             start += count * length
         kernel, bias = HeadsDense((self.heads, size, width), 2, name="out")()

@@ -112,12 +112,21 @@ class ModelConfig:
     moe: MoeConfig = dataclasses.field(default_factory=MoeConfig)
 
     @property
+    def qk_norm(self) -> bool:
+        """Whether queries and keys are normalised: not in LIMoE."""
+        return False
+
+    @property
     def moe_layers(self) -> tuple[int, ...]:
         """0-indexed blocks whose MLP is a mixture of experts."""
-        n = self.moe.n
-        if self.moe.placement == "none":
-            return ()
-        if self.moe.placement == "every":
-            return tuple(range(n - 1, self.depth, n))
-        odd = range(1, self.depth, 2)
-        return tuple(odd[len(odd) - n :])
+        return sparse_blocks(self.moe, self.depth)
+
+
+def sparse_blocks(moe: MoeConfig, depth: int) -> tuple[int, ...]:
+    """0-indexed blocks of a stack of L whose MLP is a mixture of experts."""
+    if moe.placement == "none":
+        return ()
+    if moe.placement == "every":
+        return tuple(range(moe.n - 1, depth, moe.n))
+    odd = range(1, depth, 2)
+    return tuple(odd[len(odd) - moe.n :])

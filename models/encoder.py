@@ -12,6 +12,8 @@ from .attention import SelfAttention
 from .config import ModelConfig
 from .mlp import Mlp
 from .moe import Moe
+from .positions import PositionEmbedding
+from .vmoe_config import VmoeConfig
 
 
 class Block(nn.Module):
@@ -21,7 +23,7 @@ class Block(nn.Module):
     the experts' buffers and compete for them by priority (LIMoE, section 2).
     """
 
-    config: ModelConfig
+    config: ModelConfig | VmoeConfig
     sparse: bool
     num_modalities: int
 
@@ -35,19 +37,21 @@ class Block(nn.Module):
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None,
+        noise: Float[Array, "G T E"] | None,
         ids: Int[Array, "G T"] | None,
     ) -> tuple[Float[Array, "G T D"], RoutingSums | None, Assignment | None]:
         """Returns tokens, routing sums and assignment, the last two None in a dense block."""
         c = self.config
         dtype = jnp.dtype(c.dtype)
         norm = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_0")
-        tokens = tokens + SelfAttention(c.heads, name="SelfAttention")(norm(tokens), sequences)
+        attention = SelfAttention(c.heads, c.qk_norm, name="SelfAttention")
+        tokens = tokens + attention(norm(tokens), sequences)
         inner = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_1")(tokens)
         if not self.sparse:
             return tokens + Mlp(c.hidden, dtype=dtype, name="Mlp")(inner), None, None
         moe = Moe(c.moe, c.hidden, self.num_modalities, dtype=dtype, name="Moe")
         change, sums, assignment = moe(
-            inner, mask, modality, train=train, noise_keys=noise_keys, ids=ids
+            inner, mask, modality, train=train, noise_keys=noise_keys, noise=noise, ids=ids
         )
         return tokens + change, sums, assignment
 
@@ -55,7 +59,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """L blocks and a last LayerNorm; what routers did is returned by the block's name."""
 
-    config: ModelConfig
+    config: ModelConfig | VmoeConfig
     num_modalities: int
 
     @nn.compact
@@ -68,11 +72,16 @@ class Encoder(nn.Module):
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None = None,
+        noise: dict[str, Float[Array, "G T E"]] | None = None,
         ids: Int[Array, "G T"] | None = None,
     ) -> tuple[Float[Array, "G T D"], dict[str, RoutingSums], dict[str, Assignment]]:
         c = self.config
         routings, assignments = {}, {}
         sparse = c.moe_layers
+        if isinstance(c, VmoeConfig):  # elsewhere each modality's embedding has its own
+            side = c.image_size // c.patch_size
+            positions = PositionEmbedding(c.positions, (side, side), name="posembed_input")
+            tokens = positions(tokens.reshape(-1, c.num_tokens, c.width)).reshape(tokens.shape)
         for index in range(c.depth):
             name = f"encoderblock_{index}"
             keys = None
@@ -80,8 +89,16 @@ class Encoder(nn.Module):
                 # A stream per block: the same noise in all would tie their routers together.
                 keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, index)
             block = Block(c, index in sparse, self.num_modalities, name=name)
+            given = None if noise is None else noise.get(name)
             tokens, sums, assignment = block(
-                tokens, mask, modality, sequences, train=train, noise_keys=keys, ids=ids
+                tokens,
+                mask,
+                modality,
+                sequences,
+                train=train,
+                noise_keys=keys,
+                noise=given,
+                ids=ids,
             )
             if sums is not None and assignment is not None:
                 routings[name], assignments[name] = sums, assignment

@@ -62,6 +62,7 @@ class Moe(nn.Module):
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None = None,
+        noise: Float[Array, "G T E"] | None = None,
         ids: Int[Array, "G T"] | None = None,
     ) -> tuple[Float[Array, "G T D"], RoutingSums | None, Assignment | None]:
         """Route, dispatch, combine.
@@ -76,6 +77,7 @@ class Moe(nn.Module):
             modality: 0..M-1.
             train: noise and training capacity.
             noise_keys: needed where `train` and `noise_std` > 0, and by the random router.
+            noise: standard normal, instead of what the keys would draw.
             ids: what each token is, for the hash router.
 
         Raises:
@@ -101,7 +103,7 @@ class Moe(nn.Module):
             outputs = dispatch_soft(router(clean, mask), rows, experts(width))
             sums = assignment = None
         else:
-            routing = self._route(clean, mask, modality, train, noise_keys, ids)
+            routing = self._route(clean, mask, modality, train, noise_keys, noise, ids)
             assignment = routing.assignment
             how = config.dispatcher
             if assignment.capacity is None and how in NEED_CAPACITY:
@@ -121,6 +123,7 @@ class Moe(nn.Module):
         modality: Int[Array, "G T"],
         train: bool,
         keys: Key[Array, " G"] | None,
+        noise: Float[Array, "G T E"] | None,
         ids: Int[Array, "G T"] | None,
     ) -> Routing:
         config, experts = self.config, self.config.routed_experts
@@ -136,8 +139,9 @@ class Moe(nn.Module):
         bias, logits = None, jnp.zeros((*tokens.shape[:2], experts))
         if not blind:
             logits, bias = router(tokens, modality)
-        noise = None
-        if train and config.noise_std > 0 and not blind:
+        if not train or blind:
+            noise = None
+        elif noise is None and config.noise_std > 0:
             if keys is None:
                 raise ValueError(
                     f"noise_std={config.noise_std} needs noise_keys, one for each of the "
