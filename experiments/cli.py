@@ -49,6 +49,9 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "build": Command("data_build", "NAME", "build a data set again from its sources"),
         "peek": Command("data_peek", "NAME", "show elements, write a contact sheet"),
     },
+    "import": {
+        "vmoe": Command("import_vmoe", "PREFIX OUT", "read a published V-MoE checkpoint"),
+    },
     "bench": {
         "moe": Command(
             "bench_moe",

@@ -164,6 +164,13 @@ def bench_moe(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_vmoe(arguments: Sequence[str]) -> int:
+    """`byways import vmoe PREFIX OUT`"""
+    from .cli_import import import_vmoe as run
+
+    return run(arguments)
+
+
 def doctor(arguments: Sequence[str]) -> int:
     """`byways doctor`"""
     parse(NoOptions, arguments, "byways doctor")

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .config import MoeConfig as MoeConfig
     from .contrastive import sigmoid_loss as sigmoid_loss
     from .contrastive import softmax_loss as softmax_loss
+    from .interop.errors import WeightsError as WeightsError
+    from .interop.folder import load_vmoe as load_vmoe
+    from .interop.folder import save_vmoe as save_vmoe
+    from .interop.vmoe_files import read_vmoe_checkpoint as read_vmoe_checkpoint
+    from .interop.vmoe_tree import vmoe_config_of as vmoe_config_of
     from .limoe import MODALITIES as MODALITIES
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from .vmoe import Vmoe as Vmoe
     from .vmoe import image_groups as image_groups
     from .vmoe_config import VmoeConfig as VmoeConfig
+    from .vmoe_presets import VMOE as VMOE
 
 _HOMES = {
     "ModelConfig": "config",
@@ -39,6 +45,12 @@ _HOMES = {
     "Vmoe": "vmoe",
     "image_groups": "vmoe",
     "VmoeConfig": "vmoe_config",
+    "VMOE": "vmoe_presets",
+    "WeightsError": "interop.errors",
+    "load_vmoe": "interop.folder",
+    "save_vmoe": "interop.folder",
+    "read_vmoe_checkpoint": "interop.vmoe_files",
+    "vmoe_config_of": "interop.vmoe_tree",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

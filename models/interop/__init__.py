@@ -1,0 +1,1 @@
+"""Weights in and out: other people's checkpoints, read without their code and without trust."""
