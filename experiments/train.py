@@ -17,6 +17,7 @@ from .compilation_cache import enable_compilation_cache
 from .config import ExperimentConfig
 from .config_files import to_dict
 from .errors import Interrupted, RunError
+from .flop_meter import FlopMeter
 from .interrupts import Interrupts
 from .metrics_log import MetricsLog
 from .progress import TrainingProgress
@@ -100,6 +101,7 @@ class _Loop:
         self.began = began
         # Losses that were enqueued and not yet looked at, with the rows they came from.
         self.pending: deque[tuple[int, np.ndarray, Any]] = deque()
+        self.meter = FlopMeter(config)
 
     def run(self, state: State, data: Any, first: int) -> None:
         config, batches = self.config, iter(data)
@@ -111,6 +113,7 @@ class _Loop:
             waited += time.perf_counter() - asked
             state, loss = self.training.step(state, self.training.put(batch))
             self.pending.append((step, batch["id"], loss))
+            self.meter.add(batch["text_mask"])
             # One step stays in flight, so that the device never waits for this check.
             self.check_losses(leave=1)
             if step % config.log_every == 0 or step == config.steps:
@@ -125,6 +128,7 @@ class _Loop:
                     "seconds": now - since,
                     "examples_per_second": done * config.batch_size / (now - since),
                     "input_wait": waited / (now - since),
+                    **self.meter.read(now - since),
                 }
                 self.log.write(step, "train", metrics, times)
                 self.progress.update(step, metrics, times)
@@ -133,6 +137,7 @@ class _Loop:
                 # Looked at at once: a start that is slow should show.
                 self.check_losses(leave=0)
                 self.progress.print(f"first step after {time.perf_counter() - self.began:.1f} s")
+                self.meter.prepare()
             self.progress.advance(step)
             if step == config.steps or (config.eval_every and step % config.eval_every == 0):
                 began = time.perf_counter()
