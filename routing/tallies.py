@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from .assignment import Assignment
 from .routed import Routing
+from .token_choice import choose
 
 
 def per_expert(pairs: Assignment, which: Bool[Array, "G P"]) -> Float[Array, "G T E"]:
@@ -43,12 +44,13 @@ def first_choices(routing: Routing) -> Bool[Array, "G T E"]:
 
 
 def last_logit(routing: Routing) -> Float[Array, "G T 1"]:
-    """The K-th largest noisy logit of each token, with its gradient."""
+    """The K-th largest noisy logit of each token, with its gradient.
+
+    Not that of the K-th expert chosen: a bias may have chosen it, or gates that are equal
+    (all 0, or all 1 of a sigmoid) where logits are not.
+    """
     noisy, experts = routing.noisy_logits, routing.assignment.num_experts
-    if not _in_order(routing):
-        # The logits of the chosen are no help where a bias chose.
-        return lax.top_k(noisy, routing.selected)[0][..., -1:]
-    last = routing.assignment.expert.reshape(*routing.mask.shape, -1)[..., -1]
+    last = choose(lax.stop_gradient(noisy), routing.selected)[..., -1]
     mine = last[..., None] == jnp.arange(experts)
     # A masked sum rather than a gather: its transpose is again element-wise, not a scatter.
     return jnp.sum(jnp.where(mine, noisy, 0.0), axis=-1, keepdims=True)
