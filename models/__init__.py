@@ -13,17 +13,24 @@ if TYPE_CHECKING:
     from .config import MoeConfig as MoeConfig
     from .contrastive import sigmoid_loss as sigmoid_loss
     from .contrastive import softmax_loss as softmax_loss
+    from .generation import generate as generate
     from .interop.errors import WeightsError as WeightsError
     from .interop.folder import load_vmoe as load_vmoe
     from .interop.folder import save_vmoe as save_vmoe
     from .interop.vmoe_files import read_vmoe_checkpoint as read_vmoe_checkpoint
     from .interop.vmoe_tree import vmoe_config_of as vmoe_config_of
+    from .language_loss import palm_loss as palm_loss
     from .limoe import MODALITIES as MODALITIES
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
     from .limoe import join as join
     from .mlp import Mlp as Mlp
     from .moe import Moe as Moe
+    from .palm import Palm as Palm
+    from .palm import Prediction as Prediction
+    from .palm_block import sequence_groups as sequence_groups
+    from .palm_config import PalmConfig as PalmConfig
+    from .palm_presets import PALM as PALM
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
     from .vmoe import image_groups as image_groups
@@ -41,6 +48,13 @@ _HOMES = {
     "join": "limoe",
     "Mlp": "mlp",
     "Moe": "moe",
+    "Palm": "palm",
+    "Prediction": "palm",
+    "sequence_groups": "palm_block",
+    "PalmConfig": "palm_config",
+    "PALM": "palm_presets",
+    "palm_loss": "language_loss",
+    "generate": "generation",
     "Classification": "vmoe",
     "Vmoe": "vmoe",
     "image_groups": "vmoe",

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..routing import (
+    BIASED,
     NEED_CAPACITY,
     NOT_CAUSAL,
     Assignment,
@@ -157,7 +158,8 @@ class Moe(nn.Module):
             mask,
             selected=chosen,
             capacity=self._capacity(tokens.shape[1], chosen, train),
-            batch_priority=config.batch_priority,
+            # Switch and GShard keep their own order; `top_k` with K=1 is the one with priority.
+            batch_priority=config.batch_priority if config.router in BIASED else None,
             priority=config.priority,
             noise=noise,
             noise_std=config.noise_std,

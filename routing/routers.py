@@ -7,7 +7,7 @@ router has a type of its own and stands beside the table (`route_soft`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -46,7 +46,7 @@ def route(
     *,
     selected: int,
     capacity: int | None,
-    batch_priority: bool = True,
+    batch_priority: bool | None = None,
     priority: Priority = "max",
     noise: Float[Array, "G T E"] | None = None,
     noise_std: float = 1.0,
@@ -61,7 +61,9 @@ def route(
         logits: for `hash` and `random` their shape alone counts.
         mask, capacity, noise, noise_std: see `route_top_k`.
         selected: K; must be 1 for `switch`, and means nothing to `expert_choice`.
-        batch_priority, priority: of `top_k` and `sigmoid`; the others have their own order.
+        batch_priority: see `route_top_k`; None is the router's own way, on for `top_k` and
+            `sigmoid`, off for `switch` and `gshard`. The others have an order of their own.
+        priority: what it sorts by.
         bias: of loss-free balancing, for `top_k` and `sigmoid`.
         ids: what each token is, for `hash`.
         key: for `random`: one, or one for each group.
@@ -93,19 +95,15 @@ def route(
     noisy = {"noise": noise, "noise_std": noise_std}
     if name == "expert_choice":
         return route_expert_choice(logits, mask, capacity=capacity, **noisy)
+    ordered: dict[str, Any] = {"priority": priority}
+    if batch_priority is not None:
+        ordered["batch_priority"] = batch_priority
     if name == "switch":
         if selected != 1:
             raise ValueError(f"selected={selected}: Switch routing is K=1; `gshard` takes more")
-        return route_switch(logits, mask, capacity=capacity, **noisy)
+        return route_switch(logits, mask, capacity=capacity, **ordered, **noisy)
     if name == "gshard":
-        return route_gshard(logits, mask, selected=selected, capacity=capacity, **noisy)
+        return route_gshard(logits, mask, selected=selected, capacity=capacity, **ordered, **noisy)
     return ROUTERS[name](
-        logits,
-        mask,
-        selected=selected,
-        capacity=capacity,
-        batch_priority=batch_priority,
-        priority=priority,
-        bias=bias,
-        **noisy,
+        logits, mask, selected=selected, capacity=capacity, bias=bias, **ordered, **noisy
     )

@@ -85,12 +85,15 @@ def route_switch(
     mask: Bool[Array, "G T"] | None = None,
     *,
     capacity: int | None,
+    batch_priority: bool = False,
+    priority: Priority = "max",
     noise: Float[Array, "G T E"] | None = None,
     noise_std: float = 1.0,
 ) -> Routing:
     """Switch routing (arXiv 2101.03961, section 2.1): the best expert alone, in token order.
 
-    The gate is the expert's probability, so that the router learns from the task.
+    The gate is the expert's probability, so that the router learns from the task. Batch
+    priority, which is not Switch's, may be had.
 
     Raises:
         ValueError: as `route_top_k`.
@@ -100,7 +103,8 @@ def route_switch(
         mask,
         selected=1,
         capacity=capacity,
-        batch_priority=False,
+        batch_priority=batch_priority,
+        priority=priority,
         noise=noise,
         noise_std=noise_std,
     )
@@ -112,13 +116,16 @@ def route_gshard(
     *,
     selected: int = 2,
     capacity: int | None,
+    batch_priority: bool = False,
+    priority: Priority = "max",
     noise: Float[Array, "G T E"] | None = None,
     noise_std: float = 1.0,
 ) -> Routing:
     """GShard routing (arXiv 2006.16668, algorithm 1): K = 2 in token order, gates renormalised.
 
     All second choices are dispatched; the algorithm's random omission of weak ones is not
-    made. With K=1 there is nothing to renormalise, and it is Switch routing.
+    made. With K=1 there is nothing to renormalise, and it is Switch routing. Batch priority, which
+    is not GShard's, may be had; it goes by the gates before they are renormalised.
 
     Raises:
         ValueError: as `route_top_k`.
@@ -128,7 +135,8 @@ def route_gshard(
         mask,
         selected=selected,
         capacity=capacity,
-        batch_priority=False,
+        batch_priority=batch_priority,
+        priority=priority,
         renormalize=selected > 1,
         noise=noise,
         noise_std=noise_std,

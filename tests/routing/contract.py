@@ -32,8 +32,8 @@ VARIANTS: dict[str, dict[str, dict]] = {
         "biased": {"bias": True},
         "task": {"task": True},
     },
-    "switch": {"plain": {}},
-    "gshard": {"plain": {}},
+    "switch": {"plain": {}, "max": {"batch_priority": True}},
+    "gshard": {"plain": {}, "sum": {"batch_priority": True, "priority": "sum"}},
     "sigmoid": {"max": {}, "biased": {"bias": True, "batch_priority": False}},
     "hash": {"plain": {}},
     "random": {"plain": {}},
@@ -239,7 +239,7 @@ def reference_pairs(name, variant, selected, capacity, data, g):
     gates = reference.sigmoid(noisy) if name == "sigmoid" else reference.softmax(noisy)
     if name == "expert_choice":
         return reference.expert_choice(gates, mask, capacity)
-    prioritised = name in ("top_k", "sigmoid") and options.get("batch_priority", True)
+    prioritised = options.get("batch_priority", name in ("top_k", "sigmoid"))
     return reference.token_choice(
         gates,
         gates,
