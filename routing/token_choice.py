@@ -61,6 +61,10 @@ def choose_and_place(
     weight = jnp.sum(jnp.where(picked, gates[:, :, None, :], 0.0), axis=-1)
     first = serving_order(weight, priority) if batch_priority else None
     if renormalize:
+        # By the largest first, a constant that cancels: the gradient has the square of the
+        # total below it, and that of tiny sigmoids underflows.
+        largest = lax.stop_gradient(jnp.max(weight, axis=-1, keepdims=True))
+        weight = weight / jnp.where(largest > 0, largest, 1.0)
         total = jnp.sum(weight, axis=-1, keepdims=True)
         weight = weight / jnp.where(total > 0, total, 1.0)
     return place(chosen, weight, mask, experts, capacity, first)

@@ -257,3 +257,21 @@ def test_switch_and_gshard_by_hand():
     # expert 1, tokens 1 and 2 find nothing.
     assert two.assignment.kept.tolist() == [[True, True, True, False, True, False]]
     agree(two.probs, jnp.asarray(gates)[None], 1e-5)
+
+
+@pytest.mark.parametrize("low", [-20.0, -45.0, -60.0, -90.0, -200.0])
+def test_tiny_sigmoids_share_a_token_with_a_finite_gradient(low):
+    """s / (sum of s) depends on differences of log s alone, whatever their size."""
+
+    @jax.jit
+    @jax.value_and_grad
+    def first(logits):
+        routing = route_sigmoid(logits, selected=2, capacity=None)
+        return routing.assignment.weight[0, 0]
+
+    value, grad = first(jnp.full((1, 1, 4), low) + jnp.arange(4.0))
+    share = 1 / (1 + np.exp(-1.0))
+    if low > -80:  # below, they are 0 in float32
+        np.testing.assert_allclose(value, share, rtol=1e-4)
+        np.testing.assert_allclose(grad[0, 0, 3], share * (1 - share), rtol=1e-4)
+    assert np.isfinite(grad).all()
