@@ -9,11 +9,8 @@ second; and batch priority lets a later token with a larger gate go first.
 
 from __future__ import annotations
 
-from ..routing import NOT_CAUSAL
+from ..routing import BIASED, NOT_CAUSAL
 from .config import MoeConfig
-
-# Those that heed batch priority; the random router's order is drawn, not made from tokens.
-_PRIORITY = ("top_k", "sigmoid")
 
 
 def check_causal(moe: MoeConfig, *, train: bool) -> None:
@@ -38,8 +35,8 @@ def check_causal(moe: MoeConfig, *, train: bool) -> None:
         )
     field = "capacity_factor" if train else "eval_capacity_factor"
     if getattr(moe, field) is None or moe.router == "random":
-        return
-    if moe.batch_priority and moe.router in _PRIORITY:
+        return  # nobody competes; or in an order that is drawn, not made from tokens
+    if moe.batch_priority and moe.router in BIASED:  # as in `Moe`, which asks it of no other
         raise ValueError(
             f"batch_priority=True with {field}={getattr(moe, field)} is not causal: a later token "
             "with a larger gate would displace an earlier one; set batch_priority=False (token "

@@ -62,7 +62,7 @@ class Palm(nn.Module):
         """Scores the next token after each.
 
         Args:
-            tokens: 0..V-1.
+            tokens: 0..V-1; any other makes its logits NaN.
             segments: numbers of the sequences packed into a row, each a run; tokens see their own
                 alone. 0 is padding: it is never routed and its logits mean nothing. None is
                 one sequence a row.
