@@ -18,7 +18,7 @@ class PalmConfig:
         head_size: F, of one head; even, and free of D (540B: 48 · 256 is not 18,432).
         max_length: tokens of a sequence, what is generated included; longer ones are refused.
         rope_base: the slowest rotary frequency is about one over this.
-        z_loss: weight of log² Z in the loss.
+        z_loss: weight of log² Z, for a trainer to hand to `palm_loss`.
         dtype: of activations and matrix products; parameters are always float32.
         moe: the sparse variant (docs/palm.md says which routers can be causal).
     """
