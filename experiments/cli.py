@@ -52,6 +52,9 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     "import": {
         "vmoe": Command("import_vmoe", "PREFIX OUT", "read a published V-MoE checkpoint"),
     },
+    "upcycle": Command(
+        "upcycle", "FOLDER OUT [--moe.key value …]", "grow a V-MoE out of a dense model's folder"
+    ),
     "bench": {
         "moe": Command(
             "bench_moe",

@@ -171,6 +171,13 @@ def import_vmoe(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def upcycle(arguments: Sequence[str]) -> int:
+    """`byways upcycle FOLDER OUT [--moe.key value …]`"""
+    from .cli_import import upcycle as run
+
+    return run(arguments)
+
+
 def doctor(arguments: Sequence[str]) -> int:
     """`byways doctor`"""
     parse(NoOptions, arguments, "byways doctor")

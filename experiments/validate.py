@@ -194,6 +194,16 @@ def _routing(config: ExperimentConfig) -> Iterator[str]:
             "and `byways train` shares out the batch alone; choose 'index', 'blocked' or "
             "'grouped' (docs/dispatchers.md shows the layer under a mesh)"
         )
+    if moe.renormalize is not None and moe.router not in ("top_k", "sigmoid"):
+        yield (
+            f"model.moe.renormalize is {moe.renormalize}, but router {moe.router!r} has gates of "
+            "its own; choose 'top_k' or 'sigmoid', or renormalize None"
+        )
+    if moe.renormalize and moe.chosen == 1:
+        yield (
+            "model.moe.renormalize is on with one expert per token, whose gate would always be 1 "
+            "and teach the router nothing; choose more experts, or renormalize None"
+        )
     if moe.bias != "none" and moe.router not in ("top_k", "sigmoid"):
         yield (
             f"model.moe.bias is {moe.bias!r}, which router {moe.router!r} does not heed; choose "

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .palm_block import sequence_groups as sequence_groups
     from .palm_config import PalmConfig as PalmConfig
     from .palm_presets import PALM as PALM
+    from .upcycle import upcycle_vmoe as upcycle_vmoe
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
     from .vmoe import image_groups as image_groups
@@ -60,6 +61,7 @@ _HOMES = {
     "image_groups": "vmoe",
     "VmoeConfig": "vmoe_config",
     "VMOE": "vmoe_presets",
+    "upcycle_vmoe": "upcycle",
     "WeightsError": "interop.errors",
     "load_vmoe": "interop.folder",
     "save_vmoe": "interop.folder",

@@ -36,6 +36,8 @@ class MoeConfig:
         bias: loss-free balancing of `top_k` or `sigmoid`: after each step the trainer moves a
             bias per expert, by `sign` or `z_score`, that takes part in the choice alone.
         bias_rate: how far.
+        renormalize: divide a token's chosen gates by their sum, with K > 1; of `top_k` (whose
+            own way, None, is not to) and `sigmoid` (which does).
         task: the modality enters the gate as a learned embedding: `added` to the token's logits,
             or `alone`, so that all tokens of a modality meet the same K experts.
         shared_experts: experts of H that every token meets besides, outside all routing.
@@ -62,6 +64,7 @@ class MoeConfig:
     router: Router = "top_k"
     bias: Literal["none", "sign", "z_score"] = "none"
     bias_rate: float = 0.001
+    renormalize: bool | None = None
     task: Literal["none", "added", "alone"] = "none"
     shared_experts: int = 0
     granularity: int = 1

@@ -161,6 +161,7 @@ class Moe(nn.Module):
             # Switch and GShard keep their own order; `top_k` with K=1 is the one with priority.
             batch_priority=config.batch_priority if config.router in BIASED else None,
             priority=config.priority,
+            renormalize=config.renormalize,
             noise=noise,
             noise_std=config.noise_std,
             bias=bias,

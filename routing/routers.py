@@ -48,6 +48,7 @@ def route(
     capacity: int | None,
     batch_priority: bool | None = None,
     priority: Priority = "max",
+    renormalize: bool | None = None,
     noise: Float[Array, "G T E"] | None = None,
     noise_std: float = 1.0,
     bias: Float[Array, " E"] | None = None,
@@ -64,6 +65,7 @@ def route(
         batch_priority: see `route_top_k`; None is the router's own way, on for `top_k` and
             `sigmoid`, off for `switch` and `gshard`. The others have an order of their own.
         priority: what it sorts by.
+        renormalize: of `top_k` and `sigmoid`; None is the router's own way.
         bias: of loss-free balancing, for `top_k` and `sigmoid`.
         ids: what each token is, for `hash`.
         key: for `random`: one, or one for each group.
@@ -76,6 +78,8 @@ def route(
         raise ValueError(f"router {name!r} is unknown: expected one of {sorted(ROUTERS)}")
     if bias is not None and name not in BIASED:
         raise ValueError(f"router {name!r} heeds no bias: loss-free balancing is for {BIASED}")
+    if renormalize is not None and name not in BIASED:
+        raise ValueError(f"router {name!r} has gates of its own: renormalize is for {BIASED}")
     if name in ("hash", "random"):
         experts = logits.shape[-1]
         if mask is not None:
@@ -104,6 +108,8 @@ def route(
         return route_switch(logits, mask, capacity=capacity, **ordered, **noisy)
     if name == "gshard":
         return route_gshard(logits, mask, selected=selected, capacity=capacity, **ordered, **noisy)
+    if renormalize is not None:
+        ordered["renormalize"] = renormalize
     return ROUTERS[name](
         logits, mask, selected=selected, capacity=capacity, bias=bias, **ordered, **noisy
     )
