@@ -59,9 +59,9 @@ def dispatch_blocked(
 
 
 def block_size(pairs: int, num_experts: int) -> int:
-    """Rows per unit: about an eighth of an expert's even share, a power of two in 8..128."""
-    share = max(pairs // (8 * num_experts), 1)
-    return min(128, max(8, 1 << (share.bit_length() - 1)))
+    """Rows per unit: about a sixteenth of an expert's even share, a power of two in 8..64."""
+    share = max(pairs // (16 * num_experts), 1)
+    return min(64, max(8, 1 << (share.bit_length() - 1)))
 
 
 def block_sizes(pairs: int, num_experts: int, unit: int) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ def block_sizes(pairs: int, num_experts: int, unit: int) -> tuple[int, ...]:
     Each size is a loop of its own to compile, so there are few.
     """
     units = -(-pairs // (num_experts * unit))
-    near = {2, 4, 6, 8, 9, 10, 12} if units > 4 else {1, 2, 4}
+    near = {4, 8, 12, 15, 16, 17, 18, 20, 24} if units > 8 else {1, 2, 4, 8}
     fit = {n for n in near if n <= max(2 * units, 1)}
     return tuple(unit * n for n in sorted(fit or {1}))
 
