@@ -147,11 +147,11 @@ def _moe(config: ExperimentConfig) -> Iterator[str]:
     yield from _routing(config)
     for modality in ("image", "text"):
         threshold = getattr(loss, f"threshold_{modality}")
-        if threshold > moe.num_experts:
+        if threshold > moe.routed_experts:
             yield (
                 f"loss.threshold_{modality} asks for {threshold:g} experts, more than the "
-                f"model.moe.num_experts {moe.num_experts} there are, so the loss could never "
-                f"vanish; choose at most {moe.num_experts}, or 0 to switch it off"
+                f"model.moe.num_experts {moe.routed_experts} there are, so the loss could never "
+                f"vanish; choose at most {moe.routed_experts}, or 0 to switch it off"
             )
         elif 0 < threshold < 1:
             yield (
@@ -178,10 +178,11 @@ def _routing(config: ExperimentConfig) -> Iterator[str]:
             f"model.hidden {config.model.hidden} does not divide into model.moe.granularity "
             f"{moe.granularity} parts"
         )
-    if moe.router == "switch" and moe.chosen != 1:
+    if moe.router == "switch" and (moe.chosen, moe.eval_chosen) != (1, 1):
         yield (
-            f"model.moe.router 'switch' chooses one expert, not {moe.chosen} (selected times "
-            "granularity); choose 'gshard' or 'top_k' for more"
+            f"model.moe.router 'switch' chooses one expert, not {moe.chosen} in training and "
+            f"{moe.eval_chosen} at evaluation (selected times granularity); choose 'gshard' or "
+            "'top_k' for more"
         )
     if moe.capacity_factor is None and moe.router == "expert_choice":
         yield (

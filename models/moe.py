@@ -91,6 +91,8 @@ class Moe(nn.Module):
             that make losses and statistics; and who went where (None, None of soft routing).
         """
         config, width = self.config, tokens.shape[-1]
+        if mask.shape != tokens.shape[:2]:
+            raise ValueError(f"mask has shape {mask.shape}, expected (G, T) = {tokens.shape[:2]}")
         if self.hidden % config.granularity:
             raise ValueError(
                 f"hidden={self.hidden} does not divide into granularity={config.granularity} parts"
@@ -149,6 +151,8 @@ class Moe(nn.Module):
                     f"{tokens.shape[0]} groups: pass them, or set noise_std to 0"
                 )
             noise = jax.vmap(lambda key: router_noise(key, logits.shape[1:]))(keys)
+        if keys is None and train and config.router == "random":
+            raise ValueError("router 'random' needs noise_keys to draw from, one for each group")
         if keys is None:  # an evaluation draws the same each time
             keys = jax.random.split(jax.random.key(0), tokens.shape[0])
         chosen = config.chosen if train else config.eval_chosen

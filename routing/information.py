@@ -18,7 +18,8 @@ def mutual_information(table: Float[Array, "A B"]) -> Float[Array, ""]:
     joint = _joint(table)
     # Ratios rather than H(A) + H(B) - H(A,B), which loses its digits where I is near 0.
     apart = jnp.sum(joint, axis=1, keepdims=True) * jnp.sum(joint, axis=0)
-    some = (joint > 0) & (apart > 0)
+    # Smaller ones add nothing, and the square of their product underflows in the gradient.
+    some = (joint > 1e-18) & (apart > 1e-18)
     ratio = jnp.where(some, joint, 1.0) / jnp.where(some, apart, 1.0)
     return jnp.sum(jnp.where(some, joint * jnp.log(ratio), 0.0))
 

@@ -44,6 +44,7 @@ def route_sigmoid(
         mask,
         selected=selected,
         capacity=capacity,
+        scores=noisy,  # from 17 on, sigmoids round to 1
         bias=bias,
         renormalize=selected > 1 if renormalize is None else renormalize,
         batch_priority=batch_priority,

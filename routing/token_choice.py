@@ -22,6 +22,7 @@ def choose_and_place(
     *,
     selected: int,
     capacity: int | None,
+    scores: Float[Array, "G T E"] | None = None,
     bias: Float[Array, " E"] | None = None,
     renormalize: bool = False,
     batch_priority: bool = True,
@@ -34,6 +35,8 @@ def choose_and_place(
         mask: tokens to route.
         selected: K.
         capacity: C; None is dropless.
+        scores: what the choice goes by instead, in the same order; tells apart what rounds to
+            equal gates. Not heeded where there is a bias.
         bias: added to the gates for the choice alone; weights and priority never see it.
         renormalize: divide a token's chosen gates by their sum.
         batch_priority, priority: see `route_top_k`.
@@ -50,7 +53,7 @@ def choose_and_place(
             "renormalize=True with K=1 makes every gate 1, so that the router learns nothing from "
             "the task: leave the gates as they are, or choose more experts"
         )
-    scores = lax.stop_gradient(gates)
+    scores = lax.stop_gradient(gates if scores is None or bias is not None else scores)
     if bias is not None:
         if bias.shape != (experts,):
             raise ValueError(f"bias has shape {bias.shape}, expected (E,) = {(experts,)}")

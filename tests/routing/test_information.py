@@ -131,3 +131,10 @@ def test_labels_of_another_shape():
     )
     with pytest.raises(ValueError, match=r"labels has shape \(4, 8\), expected \(G, T\)"):
         contingency(assignment, jnp.zeros((4, 8), jnp.int32), 3)
+
+
+@pytest.mark.parametrize("low", [-40.0, -45.0, -60.0, -90.0])
+def test_an_expert_that_nobody_wants_has_a_finite_gradient(low):
+    gate = jnp.array([[0.0, low, -1.0], [0.0, low, -2.0]])
+    table = jax.jit(jax.grad(lambda x: mutual_information(jax.nn.softmax(x))))
+    assert jnp.isfinite(table(gate)).all()

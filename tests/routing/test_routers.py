@@ -275,3 +275,9 @@ def test_tiny_sigmoids_share_a_token_with_a_finite_gradient(low):
         np.testing.assert_allclose(value, share, rtol=1e-4)
         np.testing.assert_allclose(grad[0, 0, 3], share * (1 - share), rtol=1e-4)
     assert np.isfinite(grad).all()
+
+
+def test_saturated_sigmoids_are_told_apart():
+    logits = jnp.array([[[17.0, 22.0, 26.0, 1.0]]])
+    chosen = jax.jit(lambda x: route_sigmoid(x, selected=1, capacity=None).assignment.expert)
+    assert chosen(logits).tolist() == [[2]]
