@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..routing import Assignment, RoutingSums, group_size
+from ..routing import Assignment, RoutingSums
 from .causal_attention import KeyValues, MultiQueryAttention
+from .groups import whole_sequence_groups
 from .moe import Moe
 from .palm_config import PalmConfig
 from .swiglu import SwiGlu
@@ -18,8 +19,7 @@ def sequence_groups(config: PalmConfig, batch: int, length: int) -> int:
 
     In its group a row stands in token order behind the rows before it.
     """
-    wish = max(1, config.moe.group_size // length)
-    return batch // group_size(batch, min(wish, batch))
+    return whole_sequence_groups(config.moe, batch, length)
 
 
 class PalmBlock(nn.Module):

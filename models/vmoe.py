@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from ..routing import Assignment, RoutingSums, group_size
+from ..routing import Assignment, RoutingSums
 from .embeddings import patches
 from .encoder import Encoder
+from .groups import whole_sequence_groups
 from .mlp import Mlp
 from .vmoe_config import VmoeConfig
 
@@ -102,8 +103,7 @@ class Vmoe(nn.Module):
 
 def image_groups(config: VmoeConfig, batch: int) -> int:
     """G: whole images make a group, as many as fit the wished group size and divide the batch."""
-    wish = max(1, config.moe.group_size // config.num_tokens)
-    return batch // group_size(batch, min(wish, batch))
+    return whole_sequence_groups(config.moe, batch, config.num_tokens)
 
 
 class _PatchEmbedding(nn.Module):
