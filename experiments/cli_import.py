@@ -10,7 +10,7 @@ import tyro
 
 from ..models.config import MoeConfig
 from .cli_options import parse
-from .errors import UsageError
+from .errors import ExperimentError, UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,23 +30,21 @@ def import_vmoe(arguments: Sequence[str]) -> int:
     """`byways import vmoe PREFIX OUT`"""
     options = parse(ImportOptions, arguments, "byways import vmoe")
 
-    from ..models import WeightsError, read_vmoe_checkpoint, save_vmoe, vmoe_config_of
+    _check_new(options.out)
 
-    if options.out.exists():
-        raise WeightsError(f"{options.out} exists: name another folder, or remove it")
+    from ..models import read_vmoe_checkpoint, save_vmoe, vmoe_config_of
+
     arrays = read_vmoe_checkpoint(options.prefix)
     config = vmoe_config_of({name: value.shape for name, value in arrays.items()})
     save_vmoe(options.out, config, arrays)
     count = sum(value.size for value in arrays.values())
-    sparse = len(config.moe_layers)
+    kind = "dense"
+    if config.moe_layers:
+        kind = f"{len(config.moe_layers)} of them with {config.moe.num_experts} experts"
     print(
         f"{options.out}: {count / 1e6:.1f} M parameters in {len(arrays)} arrays; {config.depth} "
-        f"blocks of width {config.width}, {sparse} of them with {config.moe.num_experts} experts; "
-        f"{config.image_size} px, {config.num_classes} classes"
-        if sparse
-        else f"{options.out}: {count / 1e6:.1f} M parameters in {len(arrays)} arrays; dense, "
-        f"{config.depth} blocks of width {config.width}; {config.image_size} px, "
-        f"{config.num_classes} classes"
+        f"blocks of width {config.width}, {kind}; {config.image_size} px, {config.num_classes} "
+        "classes"
     )
     return 0
 
@@ -74,24 +72,30 @@ def upcycle(arguments: Sequence[str]) -> int:
     """`byways upcycle FOLDER OUT [--moe.key value …]`"""
     options = parse(UpcycleOptions, arguments, "byways upcycle")
 
+    _check_new(options.out)
+
     import jax
     import numpy as np
+    from flax.traverse_util import flatten_dict
 
-    from ..models import WeightsError, load_vmoe, save_vmoe, upcycle_vmoe
+    from ..models import load_vmoe, save_vmoe, upcycle_vmoe
 
-    if options.out.exists():
-        raise WeightsError(f"{options.out} exists: name another folder, or remove it")
     dense, params = load_vmoe(options.folder)
     key = jax.random.key(options.seed)
     try:
         config, grown = upcycle_vmoe(dense, params, options.moe, key, noise=options.noise)
     except ValueError as error:
         raise UsageError(f"{options.folder}: {error}") from error
-    leaves = jax.tree_util.tree_leaves_with_path(grown)
-    arrays = {"/".join(str(p.key) for p in path): np.asarray(leaf) for path, leaf in leaves}
-    save_vmoe(options.out, config, arrays)
+    flat = flatten_dict(grown, sep="/")
+    save_vmoe(options.out, config, {name: np.asarray(leaf) for name, leaf in flat.items()})
     print(
         f"{options.out}: {config.moe.num_experts} experts in {len(config.moe_layers)} of "
         f"{config.depth} blocks"
     )
     return 0
+
+
+def _check_new(out: Path) -> None:
+    """Before anything is read or computed; writing looks again."""
+    if out.exists():
+        raise ExperimentError(f"{out} exists: name another folder, or remove it")

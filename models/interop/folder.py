@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ..config import MoeConfig
 from ..vmoe import Vmoe
@@ -82,7 +83,7 @@ def load_vmoe(folder: Path | str) -> tuple[VmoeConfig, dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in names}
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from error
-    return config, nest(arrays)
+    return config, unflatten_dict(arrays, sep="/")
 
 
 def check_parameters(config: VmoeConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
@@ -107,20 +108,7 @@ def parameter_shapes(config: VmoeConfig) -> dict[str, tuple[int, ...]]:
     model = Vmoe(dataclasses.replace(config, moe=moe))
     blank = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     tree = jax.eval_shape(model.init, jax.random.key(0), blank)["params"]
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(str(part.key) for part in path): leaf.shape for path, leaf in leaves}
-
-
-def nest(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested dict out of names joined by `/`."""
-    tree: dict[str, Any] = {}
-    for name, value in arrays.items():
-        *folders, leaf = name.split("/")
-        at = tree
-        for folder in folders:
-            at = at.setdefault(folder, {})
-        at[leaf] = value
-    return tree
+    return {name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()}
 
 
 def _read_config(path: Path) -> VmoeConfig:
