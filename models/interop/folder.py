@@ -108,7 +108,8 @@ def parameter_shapes(config: VmoeConfig) -> dict[str, tuple[int, ...]]:
     model = Vmoe(dataclasses.replace(config, moe=moe))
     blank = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     tree = jax.eval_shape(model.init, jax.random.key(0), blank)["params"]
-    return {name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()}
+    flat: dict[str, Any] = flatten_dict(tree, sep="/")  # pyright: ignore
+    return {name: leaf.shape for name, leaf in flat.items()}
 
 
 def _read_config(path: Path) -> VmoeConfig:
