@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from .captions import training_concepts as training_concepts
     from .config import AugmentConfig as AugmentConfig
     from .config import DataConfig as DataConfig
+    from .config import ImageDataConfig as ImageDataConfig
     from .contact_sheet import write_contact_sheet as write_contact_sheet
     from .emoji_art.licences import attribution as attribution
     from .emoji_art.sources import SourceError as SourceError
     from .examples import Concept as Concept
     from .examples import Examples as Examples
+    from .image_streams import ImageBatches as ImageBatches
+    from .image_streams import fit_images as fit_images
+    from .image_streams import image_evaluation_batches as image_evaluation_batches
+    from .image_streams import load_images as load_images
+    from .image_streams import make_image_stream as make_image_stream
+    from .labelled import LabelledImages as LabelledImages
+    from .labelled import open_images as open_images
     from .looking import peek as peek
     from .records import Prepared as Prepared
     from .records import RecordError as RecordError
@@ -32,6 +40,11 @@ if TYPE_CHECKING:
     from .streams import evaluation_batches as evaluation_batches
     from .streams import load_data as load_data
     from .streams import make_train_stream as make_train_stream
+    from .packed_text import make_text_stream as make_text_stream
+    from .packed_text import text_batches as text_batches
+    from .packed_text import text_concepts as text_concepts
+    from .text_codes import TextCodes as TextCodes
+    from .text_config import TextDataConfig as TextDataConfig
     from .tokenizer import Tokenizer as Tokenizer
     from .tokenizer import train_tokenizer as train_tokenizer
 
@@ -41,12 +54,17 @@ _LAZY = {
     "Concept": "examples",
     "DataConfig": "config",
     "Examples": "examples",
+    "ImageBatches": "image_streams",
+    "ImageDataConfig": "config",
+    "LabelledImages": "labelled",
     "Prepared": "records",
     "RecordError": "records",
     "Scene": "scenes",
     "Scenes": "scenes",
     "SourceError": "emoji_art.sources",
     "Sprites": "augment",
+    "TextCodes": "text_codes",
+    "TextDataConfig": "text_config",
     "Tokenizer": "tokenizer",
     "TrainBatches": "batches",
     "TrainStream": "streams",
@@ -54,10 +72,18 @@ _LAZY = {
     "build": "building",
     "draw_caption": "captions",
     "evaluation_batches": "streams",
+    "fit_images": "image_streams",
+    "image_evaluation_batches": "image_streams",
     "load_data": "streams",
+    "load_images": "image_streams",
+    "make_image_stream": "image_streams",
+    "make_text_stream": "packed_text",
     "make_train_stream": "streams",
     "open_data": "records",
+    "open_images": "labelled",
     "peek": "looking",
+    "text_batches": "packed_text",
+    "text_concepts": "packed_text",
     "train_tokenizer": "tokenizer",
     "training_concepts": "captions",
     "write_contact_sheet": "contact_sheet",
@@ -69,12 +95,17 @@ __all__ = [
     "Concept",
     "DataConfig",
     "Examples",
+    "ImageBatches",
+    "ImageDataConfig",
+    "LabelledImages",
     "Prepared",
     "RecordError",
     "Scene",
     "Scenes",
     "SourceError",
     "Sprites",
+    "TextCodes",
+    "TextDataConfig",
     "Tokenizer",
     "TrainBatches",
     "TrainStream",
@@ -82,10 +113,18 @@ __all__ = [
     "build",
     "draw_caption",
     "evaluation_batches",
+    "fit_images",
+    "image_evaluation_batches",
     "load_data",
+    "load_images",
+    "make_image_stream",
+    "make_text_stream",
     "make_train_stream",
     "open_data",
+    "open_images",
     "peek",
+    "text_batches",
+    "text_concepts",
     "train_tokenizer",
     "training_concepts",
     "write_contact_sheet",

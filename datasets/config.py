@@ -58,3 +58,24 @@ class DataConfig:
     workers: int = 0
     on_bad_image: Literal["skip", "error"] = "error"
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageDataConfig:
+    """A training stream of images with class labels.
+
+    Attributes:
+        name: `fashion_mnist` (Debian's package `dataset-fashion-mnist`), or any TFDS data set
+            with the features `image` and `label` that is prepared as ArrayRecord.
+        data_dir: Fashion-MNIST: the folder of its four files, None being the package's. Others:
+            where prepared data sets are.
+        shift: largest translation of a training image, pixels; what comes in is black.
+        flip: mirror training images left-right half of the time.
+        workers: Grain worker processes; 0 reads in this process (with a prefetching thread).
+    """
+
+    name: str = "fashion_mnist"
+    data_dir: str | None = None
+    shift: int = 2
+    flip: bool = True
+    workers: int = 0

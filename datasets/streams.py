@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -36,6 +36,21 @@ def load_data(config: DataConfig, image_size: int = 32) -> Examples:
     return _load(config.name, config.data_dir, image_size, config.on_bad_image)
 
 
+@runtime_checkable
+class Batches(Protocol):
+    """An endless sequence of training batches, each a function of its number alone."""
+
+    def __getitem__(self, index: int) -> Batch:
+        """Batch `index`; may hold `cut` (), the number of texts that were cut."""
+        ...
+
+
+class Numbered(Protocol):
+    """Batches that are a function of their number; each has a `cut`, how many texts were cut."""
+
+    def __getitem__(self, index: int, /) -> Batch: ...
+
+
 class TrainStream:
     """An endless iterator of training batches, read ahead by a thread or by processes.
 
@@ -44,7 +59,7 @@ class TrainStream:
         skipped: rows of the data set left out by policy.
     """
 
-    def __init__(self, batches: TrainBatches, workers: int = 0, skipped: int = 0):
+    def __init__(self, batches: Batches, workers: int = 0, skipped: int = 0):
         import grain
 
         if workers < 0:
@@ -69,7 +84,7 @@ class TrainStream:
 
     def __next__(self) -> Batch:
         batch = dict(next(self._iterator))
-        self.cut += int(batch.pop("cut"))
+        self.cut += int(batch.pop("cut", 0))
         return batch
 
     def get_state(self) -> dict[str, Any]:
@@ -92,9 +107,9 @@ class TrainStream:
 
 
 class _Source:
-    """`TrainBatches` with a length that Grain can do arithmetic on."""
+    """Batches with a length that Grain can do arithmetic on."""
 
-    def __init__(self, batches: TrainBatches):
+    def __init__(self, batches: Batches):
         self._batches = batches
 
     def __len__(self) -> int:

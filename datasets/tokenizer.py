@@ -86,6 +86,10 @@ class Tokenizer:
             mask[row, : len(used)] = True
         return ids, mask, cut
 
+    def numbers(self, text: str) -> list[int]:
+        """A text's pieces, however many."""
+        return list(self._pieces_of(text))
+
     def _pieces_of(self, text: str) -> list[int]:
         known = self._known.get(text)
         if known is None:
