@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 from jaxtyping import Array, Bool, Float
@@ -62,6 +63,9 @@ def check_capacity(capacity: int | None) -> None:
         raise ValueError(f"capacity={capacity}: at least one slot per expert, or None for all")
 
 
+# A program of its own: JAX's check reads all that was traced before it in its program, which would
+# make tracing quadratic in depth.
+@jax.jit
 def _check_numbers(logits: Float[Array, "G T E"]) -> None:
     wrong = jnp.isnan(logits)
     group, token, expert = jnp.unravel_index(jnp.argmax(wrong), logits.shape)
