@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .labelled import LabelledImages as LabelledImages
     from .labelled import open_images as open_images
     from .looking import peek as peek
+    from .packed_text import make_text_stream as make_text_stream
+    from .packed_text import text_batches as text_batches
+    from .packed_text import text_concepts as text_concepts
     from .records import Prepared as Prepared
     from .records import RecordError as RecordError
     from .records import open_data as open_data
@@ -40,9 +43,6 @@ if TYPE_CHECKING:
     from .streams import evaluation_batches as evaluation_batches
     from .streams import load_data as load_data
     from .streams import make_train_stream as make_train_stream
-    from .packed_text import make_text_stream as make_text_stream
-    from .packed_text import text_batches as text_batches
-    from .packed_text import text_concepts as text_concepts
     from .text_codes import TextCodes as TextCodes
     from .text_config import TextDataConfig as TextDataConfig
     from .tokenizer import Tokenizer as Tokenizer

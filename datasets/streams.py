@@ -45,12 +45,6 @@ class Batches(Protocol):
         ...
 
 
-class Numbered(Protocol):
-    """Batches that are a function of their number; each has a `cut`, how many texts were cut."""
-
-    def __getitem__(self, index: int, /) -> Batch: ...
-
-
 class TrainStream:
     """An endless iterator of training batches, read ahead by a thread or by processes.
 
