@@ -32,11 +32,11 @@ def import_vmoe(arguments: Sequence[str]) -> int:
 
     _check_new(options.out)
 
-    from ..models import read_vmoe_checkpoint, save_vmoe, vmoe_config_of
+    from ..models import read_vmoe_checkpoint, save_model, vmoe_config_of
 
     arrays = read_vmoe_checkpoint(options.prefix)
     config = vmoe_config_of({name: value.shape for name, value in arrays.items()})
-    save_vmoe(options.out, config, arrays)
+    save_model(options.out, "vmoe", config, arrays)
     count = sum(value.size for value in arrays.values())
     kind = "dense"
     if config.moe_layers:
@@ -75,19 +75,18 @@ def upcycle(arguments: Sequence[str]) -> int:
     _check_new(options.out)
 
     import jax
-    import numpy as np
-    from flax.traverse_util import flatten_dict
 
-    from ..models import load_vmoe, save_vmoe, upcycle_vmoe
+    from ..models import load_model, save_model, upcycle_vmoe
 
-    dense, params = load_vmoe(options.folder)
+    dense = load_model(options.folder)
     key = jax.random.key(options.seed)
     try:
-        config, grown = upcycle_vmoe(dense, params, options.moe, key, noise=options.noise)
+        config, grown = upcycle_vmoe(
+            dense.config, dense.params, options.moe, key, noise=options.noise
+        )
     except ValueError as error:
         raise UsageError(f"{options.folder}: {error}") from error
-    flat = flatten_dict(grown, sep="/")
-    save_vmoe(options.out, config, {name: np.asarray(leaf) for name, leaf in flat.items()})
+    save_model(options.out, dense.kind, config, grown)
     print(
         f"{options.out}: {config.moe.num_experts} experts in {len(config.moe_layers)} of "
         f"{config.depth} blocks"

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .config import ModelConfig as ModelConfig
     from .config import MoeConfig as MoeConfig
+    from .config_json import config_from_json as config_from_json
+    from .config_json import type_name as type_name
     from .contrastive import sigmoid_loss as sigmoid_loss
     from .contrastive import softmax_loss as softmax_loss
     from .generation import generate as generate
     from .interop.errors import WeightsError as WeightsError
-    from .interop.folder import load_vmoe as load_vmoe
-    from .interop.folder import save_vmoe as save_vmoe
+    from .interop.folder import LoadedModel as LoadedModel
+    from .interop.folder import load_model as load_model
+    from .interop.folder import read_model_config as read_model_config
+    from .interop.folder import save_model as save_model
+    from .interop.kinds import MODEL_KINDS as MODEL_KINDS
+    from .interop.kinds import parameter_shapes as parameter_shapes
     from .interop.vmoe_files import read_vmoe_checkpoint as read_vmoe_checkpoint
     from .interop.vmoe_tree import vmoe_config_of as vmoe_config_of
     from .language_loss import palm_loss as palm_loss
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
     from .palm_block import sequence_groups as sequence_groups
     from .palm_config import PalmConfig as PalmConfig
     from .palm_presets import PALM as PALM
+    from .resize import at_resolution as at_resolution
+    from .resize import resize_positions as resize_positions
     from .upcycle import upcycle_vmoe as upcycle_vmoe
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
@@ -41,6 +49,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "ModelConfig": "config",
     "MoeConfig": "config",
+    "config_from_json": "config_json",
+    "type_name": "config_json",
     "softmax_loss": "contrastive",
     "sigmoid_loss": "contrastive",
     "MODALITIES": "limoe",
@@ -61,10 +71,16 @@ _HOMES = {
     "image_groups": "vmoe",
     "VmoeConfig": "vmoe_config",
     "VMOE": "vmoe_presets",
+    "at_resolution": "resize",
+    "resize_positions": "resize",
     "upcycle_vmoe": "upcycle",
     "WeightsError": "interop.errors",
-    "load_vmoe": "interop.folder",
-    "save_vmoe": "interop.folder",
+    "LoadedModel": "interop.folder",
+    "load_model": "interop.folder",
+    "read_model_config": "interop.folder",
+    "save_model": "interop.folder",
+    "MODEL_KINDS": "interop.kinds",
+    "parameter_shapes": "interop.kinds",
     "read_vmoe_checkpoint": "interop.vmoe_files",
     "vmoe_config_of": "interop.vmoe_tree",
 }

@@ -3,157 +3,186 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import math
 import os
 import shutil
 import tempfile
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-import safetensors
-import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ..config import MoeConfig
-from ..vmoe import Vmoe
-from ..vmoe_config import VmoeConfig
+from ..config_json import config_from_json
 from .errors import WeightsError
+from .kinds import MODEL_KINDS, parameter_shapes
+from .tensors import check_shapes, count_elements, read_arrays, read_shapes, write_arrays
 
 FORMAT = 1
-_NUMPY = {"F64": "float64", "F32": "float32", "F16": "float16", "I32": "int32", "I64": "int64"}
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_LONGEST_CONFIG = 2**20
+# Nothing near these exists; above them a trace alone takes hours.
+_MOST_EXPERTS, _MOST_PATCHES = 2**14, 2**16
 
 
-def save_vmoe(folder: Path | str, config: VmoeConfig, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes the folder whole or not at all.
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """What a folder holds.
+
+    Attributes:
+        kind: a key of `MODEL_KINDS`.
+        config: the kind's dataclass.
+        params: nested dictionaries of float32 NumPy arrays, for
+            `module.apply({"params": params}, …)`.
+    """
+
+    kind: str
+    config: Any
+    params: dict[str, Any]
+
+    @functools.cached_property
+    def module(self) -> Any:
+        """The Flax module of the config."""
+        return MODEL_KINDS[self.kind].make(self.config)
+
+
+def save_model(
+    folder: Path | str,
+    kind: str,
+    config: Any,
+    arrays: Mapping[str, Any],
+    *,
+    beside: Mapping[str, Path] | None = None,
+) -> None:
+    """Writes the folder whole or not at all, and onto the disk.
 
     Args:
         folder: must not exist yet.
-        config: of the model.
-        arrays: by name, the tree's path joined by `/`.
+        kind: a key of `MODEL_KINDS`.
+        config: of that kind.
+        arrays: float32 parameters (float16 and bfloat16 stay what they are in the file), by name,
+            the tree's path joined by `/`; or the tree itself.
+        beside: further files to copy, by their names in the folder: a tokenizer.
 
     Raises:
-        WeightsError: the folder exists; the arrays are not the config's parameters.
+        WeightsError: the folder exists; the config is of another kind; the arrays are not the
+            config's parameters.
     """
     folder = Path(folder)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise WeightsError(f"{folder} exists: name another folder, or remove it")
-    check_parameters(config, {name: value.shape for name, value in arrays.items()}, "the arrays")
+    _check_kind(kind, "kind")
+    wanted = MODEL_KINDS[kind].config_class()
+    if type(config) is not wanted:
+        raise WeightsError(f"a {kind} has a {wanted.__name__}, not a {type(config).__name__}")
+    named: dict[str, Any] = flatten_dict(dict(arrays), sep="/")  # pyright: ignore
+    flat = {name: np.asarray(value) for name, value in named.items()}
+    for name, value in flat.items():
+        if value.dtype.name not in ("float32", "float16", "bfloat16"):
+            raise WeightsError(f"{name} is {value.dtype}; parameters are float32")
+    _check_arrays(kind, config, {name: value.shape for name, value in flat.items()}, "the arrays")
+    described = {"format": FORMAT, "model": kind, "config": dataclasses.asdict(config)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        # Contiguous copies: safetensors writes the memory as it lies.
-        safetensors.numpy.save_file(
-            {name: np.ascontiguousarray(value) for name, value in arrays.items()},
-            work / "model.safetensors",
-        )
-        described = {"format": FORMAT, "model": "vmoe", "config": dataclasses.asdict(config)}
-        (work / "config.json").write_text(json.dumps(described, indent=1) + "\n", "utf-8")
+        write_arrays(work / _WEIGHTS, flat)
+        (work / _CONFIG).write_text(json.dumps(described, indent=1) + "\n", "utf-8")
+        for name, source in (beside or {}).items():
+            shutil.copyfile(source, work / name)
         work.chmod(0o755)
+        # Bytes before names: a folder that is there after a power cut is whole.
+        for path in (*work.iterdir(), work):
+            _sync(path)
         os.rename(work, folder)
+        _sync(folder.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
 
 
-def load_vmoe(folder: Path | str) -> tuple[VmoeConfig, dict[str, Any]]:
-    """The config and the parameters, a nested dict for `Vmoe(config).apply({"params": ...})`.
+def load_model(folder: Path | str) -> LoadedModel:
+    """Reads a folder. Names, shapes, types and sizes are checked before an array is made.
 
-    Names, shapes and types are held against the config before any array is read.
+    Whether numbers are finite, or any good, is not looked at.
 
     Raises:
-        WeightsError: not such a folder, or damaged.
+        WeightsError: not such a folder, or damaged; the file is named.
     """
     folder = Path(folder)
-    config = _read_config(folder / "config.json")
-    path = folder / "model.safetensors"
+    kind, config = read_model_config(folder)
+    path = folder / _WEIGHTS
+    shapes = read_shapes(path)
+    _check_sizes(config, shapes, folder / _CONFIG)
+    _check_arrays(kind, config, shapes, str(path))
+    return LoadedModel(kind, config, unflatten_dict(read_arrays(path), sep="/"))
+
+
+def read_model_config(folder: Path | str) -> tuple[str, Any]:
+    """The kind and the config of a folder; the weights are not looked at.
+
+    Raises:
+        WeightsError: no config of a model, or one whose values are of other types.
+    """
+    path = Path(folder) / _CONFIG
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            parts = {name: file.get_slice(name) for name in names}
-            shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
-            check_parameters(config, shapes, str(path))
-            for name, part in parts.items():
-                if part.get_dtype() not in _NUMPY:
-                    raise WeightsError(f"{path}: {name} has type {part.get_dtype()}")
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (OSError, safetensors.SafetensorError) as error:
+        with path.open("rb") as file:
+            data = file.read(_LONGEST_CONFIG)
+        found = json.loads(data)  # one that is longer is cut, and no JSON
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from error
-    return config, unflatten_dict(arrays, sep="/")
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise WeightsError(f"{path}: no config of a model in format {FORMAT}")
+    kind = found.get("model")
+    _check_kind(kind, f"{path}: model")
+    config, problems = config_from_json(MODEL_KINDS[kind].config_class(), found.get("config"))
+    if problems:
+        raise WeightsError(f"{path}: {'; '.join(problems[:5])}")
+    return kind, config
 
 
-def check_parameters(config: VmoeConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Raise WeightsError unless these are the names and shapes of the config's parameters."""
-    expected = parameter_shapes(config)
-    missing, extra = sorted(set(expected) - set(shapes)), sorted(set(shapes) - set(expected))
-    if missing or extra:
+def _check_kind(kind: Any, what: str) -> None:
+    if not isinstance(kind, str) or kind not in MODEL_KINDS:
         raise WeightsError(
-            f"{where}: not the parameters of this config (missing: {missing[:3]}, "
-            f"unexpected: {[name[:80] for name in extra[:3]]})"
+            f"{what} is {str(kind)[:80]!r}, expected one of {', '.join(MODEL_KINDS)}"
         )
-    for name, shape in expected.items():
-        if tuple(shapes[name]) != shape:
-            raise WeightsError(f"{where}: {name} has shape {shapes[name]}, expected {shape}")
 
 
-def parameter_shapes(config: VmoeConfig) -> dict[str, tuple[int, ...]]:
-    """By name, allocating nothing."""
-    side = config.image_size
-    # A capacity, for its path is quicker to trace; the parameters are the same.
-    moe = dataclasses.replace(config.moe, eval_capacity_factor=float(config.moe.num_experts))
-    model = Vmoe(dataclasses.replace(config, moe=moe))
-    blank = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
-    tree = jax.eval_shape(model.init, jax.random.key(0), blank)["params"]
-    flat: dict[str, Any] = flatten_dict(tree, sep="/")  # pyright: ignore
-    return {name: leaf.shape for name, leaf in flat.items()}
-
-
-def _read_config(path: Path) -> VmoeConfig:
+def _check_arrays(kind: str, config: Any, shapes: Mapping, where: str) -> None:
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("model") != "vmoe":
-        raise WeightsError(f"{path}: no config of a V-MoE in format {FORMAT}")
-    values = dict(found.get("config") or {})
+        expected = parameter_shapes(kind, config)
+    except Exception as error:  # whatever a config of unknown origin makes a trace raise
+        raise WeightsError(f"{where}: the config makes no {kind} ({error})") from error
+    check_shapes(expected, shapes, where)
+
+
+def _check_sizes(config: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """What would make the trace of the model itself endless is refused by the size of the file."""
+    elements = count_elements(shapes)
+
+    def look(part: Any, name: str) -> None:
+        for field in dataclasses.fields(part):
+            value, where = getattr(part, field.name), f"{name}{field.name}"
+            if dataclasses.is_dataclass(value):
+                look(value, f"{where}.")
+            elif isinstance(value, int) and not 0 <= value < 2**31:
+                raise WeightsError(f"{path}: {where} is {str(value)[:30]}, which is no size")
+        depth, side = getattr(part, "depth", 1), getattr(part, "image_size", 1)
+        experts = getattr(part, "routed_experts", 1)
+        if depth > len(shapes):
+            raise WeightsError(f"{path}: {name}depth {depth} of {len(shapes)} arrays")
+        if experts > min(elements, _MOST_EXPERTS):
+            raise WeightsError(f"{path}: {name}num_experts {experts} of {elements} parameters")
+        if (side // max(getattr(part, "patch_size", 1), 1)) ** 2 > _MOST_PATCHES:
+            raise WeightsError(f"{path}: {name}image_size {side} has too many patches")
+
+    look(config, "")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        moe = _typed(MoeConfig, values.pop("moe"), path)
-        config = _typed(VmoeConfig, values, path)
-    except (KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: {error}") from error
-    sizes = (config.image_size, config.width, config.hidden, config.depth, config.heads)
-    if min(*sizes, config.patch_size) < 1 or math.prod(sizes) >= 2**63:
-        raise WeightsError(f"{path}: sizes {sizes} make no model")
-    if config.width % config.heads or config.image_size % config.patch_size:
-        raise WeightsError(f"{path}: heads or patches do not divide the width or the image")
-    return dataclasses.replace(config, moe=moe)
-
-
-def _typed(kind: type, values: Any, path: Path):
-    """A config dataclass out of JSON, each value of the type that its field has."""
-    if not isinstance(values, dict):
-        raise WeightsError(f"{path}: {kind.__name__} is no object")
-    hints = typing.get_type_hints(kind)
-    for name, value in values.items():
-        if name not in hints:
-            raise WeightsError(f"{path}: {kind.__name__} has no {name[:80]!r}")
-        hint = hints[name]
-        options = typing.get_args(hint) if typing.get_origin(hint) is not type else ()
-        literal = typing.get_origin(hint) is typing.Literal
-        allowed = options if literal else (options or (hint,))
-        good = value in allowed if literal else _is_one_of(value, allowed)
-        if not good:
-            raise WeightsError(f"{path}: {name} is {str(value)[:80]!r}, expected {hint}")
-    return kind(**values)
-
-
-def _is_one_of(value: Any, kinds: tuple) -> bool:
-    if isinstance(value, bool):
-        return bool in kinds
-    if isinstance(value, int) and float in kinds:
-        return True
-    return any(isinstance(kind, type) and isinstance(value, kind) for kind in kinds)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from byways.experiments import cli
-from byways.models import MoeConfig, Vmoe, VmoeConfig, load_vmoe, save_vmoe, upcycle_vmoe
-from flax.traverse_util import flatten_dict
+from byways.models import MoeConfig, Vmoe, VmoeConfig, load_model, save_model, upcycle_vmoe
 
 DENSE = VmoeConfig(
     image_size=8,
@@ -79,14 +78,15 @@ def test_what_cannot_grow(moe, noise, message):
 
 
 def test_from_folder_to_folder(tmp_path, capsys):
-    flat = flatten_dict(dense_params(), sep="/")
-    save_vmoe(tmp_path / "vit", DENSE, {k: np.asarray(v) for k, v in flat.items()})
+    save_model(tmp_path / "vit", "vmoe", DENSE, dense_params())
     arguments = ["--moe.num-experts", "4", "--moe.selected", "2", "--moe.renormalize", "True"]
     folders = [str(tmp_path / "vit"), str(tmp_path / "vmoe")]
     assert cli.main(["upcycle", *folders, *arguments]) == 0
     assert "4 experts in 1 of 2 blocks" in capsys.readouterr().out
-    config, params = load_vmoe(tmp_path / "vmoe")
-    np.testing.assert_allclose(logits(config, params), logits(DENSE, dense_params()), atol=1e-5)
+    loaded = load_model(tmp_path / "vmoe")
+    np.testing.assert_allclose(
+        logits(loaded.config, loaded.params), logits(DENSE, dense_params()), atol=1e-5
+    )
     assert json.loads((tmp_path / "vmoe" / "config.json").read_text())["model"] == "vmoe"
     assert cli.main(["upcycle", *reversed(folders)]) == 1  # it exists
     assert cli.main(["upcycle", folders[1], str(tmp_path / "more")]) == 2

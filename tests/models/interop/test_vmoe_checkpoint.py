@@ -12,7 +12,7 @@ import pytest
 from byways.experiments import cli
 from byways.models import Vmoe
 from byways.models.interop.errors import WeightsError
-from byways.models.interop.folder import load_vmoe, save_vmoe
+from byways.models.interop.folder import load_model, save_model
 from byways.models.interop.vmoe_files import read_vmoe_checkpoint
 from byways.models.interop.vmoe_tree import vmoe_config_of
 from hypothesis import given, settings
@@ -59,7 +59,8 @@ def test_imported_folder_holds_the_model(tmp_path, capsys, name):
     assert cli.main(["import", "vmoe", str(FILES / name), str(tmp_path / "out")]) == 0
     assert "2 of them with 4 experts" in capsys.readouterr().out
     assert {path.name for path in tmp_path.glob("out/*")} == {"model.safetensors", "config.json"}
-    config, params = load_vmoe(tmp_path / "out")
+    loaded = load_model(tmp_path / "out")
+    config, params = loaded.config, loaded.params
     assert config.moe_layers == (1, 3)
     assert (config.image_size, config.heads, config.num_classes) == (32, 4, 10)
     if name == BOTH[0]:
@@ -188,16 +189,20 @@ def test_arrays_of_another_model():
     with pytest.raises(WeightsError, match=r"blocks \[0, 1, 3\] of 4 are sparse"):
         vmoe_config_of(shapes | {odd: (32, 4), experts: (4, 32, 64)})
     with pytest.raises(WeightsError, match=r"unexpected: \['extra'\]"):
-        save_vmoe("never", vmoe_config_of(shapes), arrays | {"extra": np.zeros(1)})
+        save_model("never", "vmoe", vmoe_config_of(shapes), arrays | {"extra": np.zeros(1)})
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
         ("config.json", lambda text: "{", "cannot be read"),
-        ("config.json", lambda text: json.dumps({"format": 2}), "no config of a V-MoE"),
+        ("config.json", lambda text: json.dumps({"format": 2}), "no config of a model"),
         ("config.json", lambda text: text.replace('"width": 32', '"width": "wide"'), "width is"),
-        ("config.json", lambda text: text.replace('"width": 32', '"breadth": 32'), "no 'breadth'"),
+        (
+            "config.json",
+            lambda text: text.replace('"width": 32', '"breadth": 32'),
+            "key breadth",
+        ),
         ("config.json", lambda text: text.replace('"depth": 4', '"depth": 2'), "unexpected"),
         ("config.json", lambda text: text.replace('"hidden": 64', '"hidden": 63'), "has shape"),
     ],
@@ -205,18 +210,18 @@ def test_arrays_of_another_model():
 def test_a_folder_that_lies(tmp_path, name, change, message):
     arrays = read_vmoe_checkpoint(FILES / "tiny_single")
     config = vmoe_config_of({name: value.shape for name, value in arrays.items()})
-    save_vmoe(tmp_path / "out", config, arrays)
+    save_model(tmp_path / "out", "vmoe", config, arrays)
     path = tmp_path / "out" / name
     path.write_text(change(path.read_text()))
     with pytest.raises(WeightsError, match=message):
-        load_vmoe(tmp_path / "out")
+        load_model(tmp_path / "out")
 
 
 def test_truncated_weights(tmp_path):
     arrays = read_vmoe_checkpoint(FILES / "tiny_single")
     config = vmoe_config_of({name: value.shape for name, value in arrays.items()})
-    save_vmoe(tmp_path / "out", config, arrays)
+    save_model(tmp_path / "out", "vmoe", config, arrays)
     path = tmp_path / "out" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(WeightsError, match=r"model\.safetensors: cannot be read"):
-        load_vmoe(tmp_path / "out")
+        load_model(tmp_path / "out")

@@ -1,0 +1,105 @@
+"""The kinds of models that folders hold: of each its config, its module, what it is called with."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of model; files are named from `models/`, and imported when first used.
+
+    Attributes:
+        config: `file:class` of its config.
+        module: `file:name` of what makes its Flax module of a config.
+        inputs: shapes and types of the arguments that its parameters are initialised with.
+        causal: its mixtures may have to be dropless (`check_causal`).
+    """
+
+    config: str
+    module: str
+    inputs: Callable[[Any], tuple]
+    causal: bool = False
+
+    def config_class(self) -> type:
+        """The dataclass of its configs."""
+        return _named(self.config)
+
+    def make(self, config: Any) -> Any:
+        """The Flax module of a config."""
+        return _named(self.module)(config)
+
+
+def _pixels(config: Any, kind: Any = np.uint8) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), kind)
+
+
+def _text(config: Any) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    shape = (1, config.text_length)
+    return jax.ShapeDtypeStruct(shape, np.int32), jax.ShapeDtypeStruct(shape, np.bool_)
+
+
+MODEL_KINDS = {
+    "vmoe": Kind("vmoe_config:VmoeConfig", "vmoe:Vmoe", lambda c: (_pixels(c, np.float32),)),
+    "limoe": Kind("config:ModelConfig", "limoe:Limoe", lambda c: (_pixels(c), *_text(c))),
+    "palm": Kind(
+        "palm_config:PalmConfig",
+        "palm:Palm",
+        lambda c: (jax.ShapeDtypeStruct((1, 1), np.int32),),
+        causal=True,
+    ),
+}
+
+
+def parameter_shapes(kind: str, config: Any) -> dict[str, tuple[int, ...]]:
+    """By name, the tree's path joined by `/`; allocates nothing.
+
+    Args:
+        kind: a key of `MODEL_KINDS`.
+        config: of that kind.
+
+    Raises:
+        ValueError: the config makes no model.
+    """
+    return dict(_shapes(kind, config))
+
+
+@functools.lru_cache(maxsize=16)
+def _shapes(kind: str, config: Any) -> dict[str, tuple[int, ...]]:
+    from flax.traverse_util import flatten_dict
+
+    entry = MODEL_KINDS[kind]
+    quick = _quick(config, entry.causal)
+    tree = jax.eval_shape(entry.make(quick).init, jax.random.key(0), *entry.inputs(quick))
+    flat: dict[str, Any] = flatten_dict(tree["params"], sep="/")  # pyright: ignore
+    return {name: leaf.shape for name, leaf in flat.items()}
+
+
+def _quick(config: Any, causal: bool) -> Any:
+    """A config of the same parameters whose trace is quick, and allocates and needs nothing."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name == "moe":
+            # With a capacity the path is shorter; some dispatchers need a mesh.
+            factor = value.eval_capacity_factor if causal else float(value.num_experts)
+            changes["moe"] = dataclasses.replace(
+                value, eval_capacity_factor=factor, dispatcher="index"
+            )
+        elif field.name == "positions" and value == "sincos2d":
+            changes["positions"] = "none"  # a table, made by NumPy, that is no parameter either
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = _quick(value, causal)
+    return dataclasses.replace(config, **changes)
+
+
+def _named(place: str) -> Any:
+    file, name = place.split(":")
+    return getattr(importlib.import_module(f"..{file}", __package__), name)
