@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .palm_presets import PALM as PALM
     from .resize import at_resolution as at_resolution
     from .resize import resize_positions as resize_positions
+    from .resize import at_resolution as at_resolution
+    from .resize import resize_positions as resize_positions
     from .upcycle import upcycle_vmoe as upcycle_vmoe
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
@@ -71,6 +73,8 @@ _HOMES = {
     "image_groups": "vmoe",
     "VmoeConfig": "vmoe_config",
     "VMOE": "vmoe_presets",
+    "at_resolution": "resize",
+    "resize_positions": "resize",
     "at_resolution": "resize",
     "resize_positions": "resize",
     "upcycle_vmoe": "upcycle",
