@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import cast
 
 import flax.linen as nn
@@ -21,6 +22,7 @@ from ..routing import (
     dispatch,
     dispatch_soft,
     expert_capacity,
+    keep_experts,
     route,
     router_noise,
     routing_sums,
@@ -46,6 +48,8 @@ class Moe(nn.Module):
         num_modalities: M, of the statistics, and of the tasks.
         dtype: of the activations; the router and its gates are always float32.
         shared_init: all experts start equal, as V-MoE's do, rather than independent.
+        kept: numbers of the experts that are there, of a pathway (`cut_pathway`); None is all.
+            The router knows all of them still, and a token loses those that are gone.
     """
 
     config: MoeConfig
@@ -53,6 +57,7 @@ class Moe(nn.Module):
     num_modalities: int
     dtype: DTypeLike = jnp.float32
     shared_init: bool = True
+    kept: tuple[int, ...] | None = None
 
     @nn.compact
     def __call__(
@@ -83,7 +88,7 @@ class Moe(nn.Module):
 
         Raises:
             ValueError: noise is wanted and there are no keys; the granularity does not divide
-                `hidden`; or as `route`.
+                `hidden`; or as `route` and `keep_experts`.
 
         Returns:
             Outputs (G, T, D) in `dtype`, zero where masked or dropped by every expert (the
@@ -99,19 +104,26 @@ class Moe(nn.Module):
             )
         hidden = self.hidden // config.granularity
         clean = jnp.where(mask[..., None], tokens, 0)
-        experts = Experts(config.routed_experts, hidden, self.shared_init, name="Mlp")
+        there = config.routed_experts if self.kept is None else len(self.kept)
+        experts = Experts(there, hidden, self.shared_init, name="Mlp")
         rows = clean.astype(self.dtype)
         if config.router == "soft":
+            if self.kept is not None:
+                raise ValueError("soft routing has no pathway: every token is in every slot")
             router = SoftRouter(config.routed_experts, config.soft_slots, name="Router")
             outputs = dispatch_soft(router(clean, mask), rows, experts(width))
             sums = assignment = None
         else:
             routing = self._route(clean, mask, modality, train, noise_keys, noise, ids)
-            assignment = routing.assignment
+            assignment = among = routing.assignment
+            if self.kept is not None:
+                among = keep_experts(assignment, self.kept)
+                assignment = dataclasses.replace(assignment, kept=among.kept)
+                routing = dataclasses.replace(routing, assignment=assignment)
             how = config.dispatcher
             if assignment.capacity is None and how in NEED_CAPACITY:
                 how = "blocked"
-            outputs = dispatch(how, assignment, rows, experts(width))
+            outputs = dispatch(how, among, rows, experts(width))
             sums = routing_sums(routing, modality, self.num_modalities)
         outputs = outputs.astype(self.dtype)
         if config.shared_experts:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .losses import task_information_loss as task_information_loss
     from .losses import token_information_loss as token_information_loss
     from .losses import z_loss as z_loss
+    from .pathway import keep_experts as keep_experts
     from .routed import Routing as Routing
     from .routers import BIASED as BIASED
     from .routers import LEARNED as LEARNED
@@ -103,6 +104,7 @@ _FILES = {
         "token_information_loss",
         "z_loss",
     ],
+    "pathway": ["keep_experts"],
     "routed": ["Routing"],
     "routers": ["BIASED", "LEARNED", "NOT_CAUSAL", "ROUTERS", "RouterName", "route"],
     "sigmoid": ["route_sigmoid"],
@@ -163,6 +165,7 @@ __all__ = [
     "gshard_loss",
     "importance_loss",
     "information_bias",
+    "keep_experts",
     "load_loss",
     "local_entropy",
     "mlp",
