@@ -154,7 +154,7 @@ def _check_arrays(kind: str, config: Any, shapes: Mapping, where: str) -> None:
         expected = parameter_shapes(kind, config)
     except Exception as error:  # whatever a config of unknown origin makes a trace raise
         raise WeightsError(f"{where}: the config makes no {kind} ({error})") from error
-    check_shapes(expected, shapes, where)
+    check_shapes(expected, shapes, where, MODEL_KINDS[kind].optional)
 
 
 def _check_sizes(config: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:

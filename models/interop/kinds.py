@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,12 +21,14 @@ class Kind:
         module: `file:name` of what makes its Flax module of a config.
         inputs: shapes and types of the arguments that its parameters are initialised with.
         causal: its mixtures may have to be dropless (`check_causal`).
+        optional: shapes of parameters that some have besides the module's: the loss's.
     """
 
     config: str
     module: str
     inputs: Callable[[Any], tuple]
     causal: bool = False
+    optional: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def config_class(self) -> type:
         """The dataclass of its configs."""
@@ -46,9 +48,20 @@ def _text(config: Any) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     return jax.ShapeDtypeStruct(shape, np.int32), jax.ShapeDtypeStruct(shape, np.bool_)
 
 
+def _contrastive(name: str, config: str, module: str) -> dict[str, Kind]:
+    """A model of images and text, and what is left of it for one of them alone: the module's
+    parameters are those that a call with that one makes."""
+    bias = {"sigmoid_bias": ()}
+    return {
+        name: Kind(config, module, lambda c: (_pixels(c), *_text(c)), optional=bias),
+        f"{name}_image": Kind(config, module, lambda c: (_pixels(c), None, None), optional=bias),
+        f"{name}_text": Kind(config, module, lambda c: (None, *_text(c)), optional=bias),
+    }
+
+
 MODEL_KINDS = {
     "vmoe": Kind("vmoe_config:VmoeConfig", "vmoe:Vmoe", lambda c: (_pixels(c, np.float32),)),
-    "limoe": Kind("config:ModelConfig", "limoe:Limoe", lambda c: (_pixels(c), *_text(c))),
+    **_contrastive("limoe", "config:ModelConfig", "limoe:Limoe"),
     "palm": Kind(
         "palm_config:PalmConfig",
         "palm:Palm",
@@ -82,9 +95,22 @@ def _shapes(kind: str, config: Any) -> dict[str, tuple[int, ...]]:
     return {name: leaf.shape for name, leaf in flat.items()}
 
 
+def model_kind(config: Any) -> str:
+    """The kind of the whole models that have such a config.
+
+    Raises:
+        ValueError: none has.
+    """
+    for name, kind in MODEL_KINDS.items():  # whole ones stand before their parts
+        if kind.config_class() is type(config):
+            return name
+    raise ValueError(f"{type(config).__name__} is no model's config; known: {sorted(MODEL_KINDS)}")
+
+
 def _quick(config: Any, causal: bool) -> Any:
     """A config of the same parameters whose trace is quick, and allocates and needs nothing."""
     changes: dict[str, Any] = {}
+    causal = getattr(config, "causal", causal)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name == "moe":

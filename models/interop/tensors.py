@@ -67,12 +67,13 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     safetensors.numpy.save_file(contiguous, path)
 
 
-def check_shapes(expected: Shapes, found: Shapes, where: str) -> None:
-    """Holds names and shapes against those of a model.
+def check_shapes(expected: Shapes, found: Shapes, where: str, optional: Shapes) -> None:
+    """Holds names and shapes against those of a model, and those that it may have besides.
 
     Raises:
         WeightsError: names are missing or unexpected, or a shape differs.
     """
+    expected = {**expected, **{name: optional[name] for name in optional if name in found}}
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
         raise WeightsError(

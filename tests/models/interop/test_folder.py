@@ -30,6 +30,9 @@ CONFIGS = {
 }
 
 
+CONFIGS |= {kind: CONFIGS[kind.split("_")[0]] for kind in MODEL_KINDS if kind not in CONFIGS}
+
+
 def drawn(kind, config=None):
     """Parameters by name, and a number that no rounding keeps."""
     draw = np.random.default_rng(0)
