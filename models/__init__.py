@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from .resize import resize_positions as resize_positions
     from .resize import at_resolution as at_resolution
     from .resize import resize_positions as resize_positions
+    from .two_tower import TwoTower as TwoTower
+    from .two_tower_config import ImageTowerConfig as ImageTowerConfig
+    from .two_tower_config import TextTowerConfig as TextTowerConfig
+    from .two_tower_config import TwoTowerConfig as TwoTowerConfig
     from .upcycle import upcycle_vmoe as upcycle_vmoe
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
@@ -68,6 +72,10 @@ _HOMES = {
     "PALM": "palm_presets",
     "palm_loss": "language_loss",
     "generate": "generation",
+    "TwoTower": "two_tower",
+    "ImageTowerConfig": "two_tower_config",
+    "TextTowerConfig": "two_tower_config",
+    "TwoTowerConfig": "two_tower_config",
     "Classification": "vmoe",
     "Vmoe": "vmoe",
     "image_groups": "vmoe",

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+AttentionMask = Bool[Array, "S N"] | Bool[Array, "S N N"] | None
+
 
 class HeadsDense(nn.Module):
     """Holds one projection to or from heads; the product is taken by the owner.
@@ -54,14 +56,15 @@ class SelfAttention(nn.Module):
     def __call__(
         self,
         tokens: Float[Array, "G T D"],
-        sequences: tuple[tuple[int, int, Bool[Array, "S N"] | None], ...],
+        sequences: tuple[tuple[int, int, AttentionMask], ...],
     ) -> Float[Array, "G T D"]:
         """Attends.
 
         Args:
             tokens: (G, T, D), the modalities one after the other along T.
             sequences: per modality, in that order: sequences per group, tokens per
-                sequence N, and the mask (G·sequences, N) of real tokens or None.
+                sequence N, and a mask or None: the real tokens (S, N) of the S = G·sequences,
+                or for each token those that it may look at (S, N, N).
 
         Returns:
             (G, T, D), in the tokens' dtype; attention weights are float32.
@@ -101,17 +104,18 @@ def attend(
     query: Float[Array, "S N A F"],
     key: Float[Array, "S N A F"],
     value: Float[Array, "S N A F"],
-    mask: Bool[Array, "S N"] | None,
+    mask: AttentionMask,
 ) -> Float[Array, "S N A F"]:
     """Scaled dot-product attention over N tokens of S sequences, with A heads of size F.
 
-    Masked keys get weight 0; a sequence that is all padding gets equal, finite weights.
+    Masked keys get weight 0; a token that may look at none gets equal, finite weights.
     """
     scores = jnp.einsum(
         "snaf,smaf->sanm", query, key, preferred_element_type=jnp.float32
     ) / jnp.sqrt(jnp.float32(query.shape[-1]))
     if mask is not None:
         # Not -inf: a row of padding only would give NaN, also in the gradient.
-        scores = jnp.where(mask[:, None, None, :], scores, -1e9)
+        seen = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
+        scores = jnp.where(seen, scores, -1e9)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     return jnp.einsum("sanm,smaf->snaf", weights, value)

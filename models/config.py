@@ -8,6 +8,8 @@ from typing import Literal
 Placement = Literal["every", "last", "none"]
 Dispatcher = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
 Router = Literal["top_k", "switch", "gshard", "sigmoid", "hash", "random", "expert_choice", "soft"]
+Positions = Literal["learned", "sincos2d", "none"]
+Activation = Literal["gelu_tanh", "gelu", "quick_gelu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,43 @@ class MoeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StackConfig:
+    """A stack of Transformer blocks: what `Encoder` reads of any model's config.
+
+    Attributes:
+        width, hidden, depth, heads: D, H, L and attention heads.
+        moe: the sparse blocks.
+        dtype: of activations.
+        num_tokens: of a sequence, where the stack adds positions to its tokens.
+        grid: rows and columns of patches, the last tokens of a sequence.
+        positions: `none` where what embeds the tokens has added its own.
+        pre_norm: a LayerNorm before the first block (CLIP's images).
+        activation: of the MLPs. Experts have GELU's tanh form and no other.
+        epsilon: of the LayerNorms.
+        qk_norm: LayerNorm over each head's queries and keys.
+    """
+
+    width: int
+    hidden: int
+    depth: int
+    heads: int
+    moe: MoeConfig
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    num_tokens: int = 0
+    grid: tuple[int, int] = (0, 0)
+    positions: Positions = "none"
+    pre_norm: bool = False
+    activation: Activation = "gelu_tanh"
+    epsilon: float = 1e-6
+    qk_norm: bool = False
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """0-indexed blocks whose MLP is a mixture of experts."""
+        return sparse_blocks(self.moe, self.depth)
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """A LIMoE tower: one stack for all modalities.
 
@@ -115,9 +154,9 @@ class ModelConfig:
     moe: MoeConfig = dataclasses.field(default_factory=MoeConfig)
 
     @property
-    def qk_norm(self) -> bool:
-        """Whether queries and keys are normalised: not in LIMoE."""
-        return False
+    def stack(self) -> StackConfig:
+        """The blocks."""
+        return StackConfig(self.width, self.hidden, self.depth, self.heads, self.moe, self.dtype)
 
     @property
     def moe_layers(self) -> tuple[int, ...]:

@@ -9,11 +9,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..routing import Assignment, RoutingSums
 from .attention import SelfAttention
-from .config import ModelConfig
+from .config import StackConfig
 from .mlp import Mlp
 from .moe import Moe
 from .positions import PositionEmbedding
-from .vmoe_config import VmoeConfig
 
 
 class Block(nn.Module):
@@ -23,7 +22,7 @@ class Block(nn.Module):
     the experts' buffers and compete for them by priority (LIMoE, section 2).
     """
 
-    config: ModelConfig | VmoeConfig
+    config: StackConfig
     sparse: bool
     num_modalities: int
 
@@ -43,12 +42,12 @@ class Block(nn.Module):
         """Returns tokens, routing sums and assignment, the last two None in a dense block."""
         c = self.config
         dtype = jnp.dtype(c.dtype)
-        norm = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_0")
+        norm = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="LayerNorm_0")
         attention = SelfAttention(c.heads, c.qk_norm, name="SelfAttention")
         tokens = tokens + attention(norm(tokens), sequences)
-        inner = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_1")(tokens)
+        inner = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="LayerNorm_1")(tokens)
         if not self.sparse:
-            return tokens + Mlp(c.hidden, dtype=dtype, name="Mlp")(inner), None, None
+            return tokens + Mlp(c.hidden, dtype, c.activation, name="Mlp")(inner), None, None
         moe = Moe(c.moe, c.hidden, self.num_modalities, dtype=dtype, name="Moe")
         change, sums, assignment = moe(
             inner, mask, modality, train=train, noise_keys=noise_keys, noise=noise, ids=ids
@@ -59,7 +58,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """L blocks and a last LayerNorm; what routers did is returned by the block's name."""
 
-    config: ModelConfig | VmoeConfig
+    config: StackConfig
     num_modalities: int
 
     @nn.compact
@@ -76,12 +75,14 @@ class Encoder(nn.Module):
         ids: Int[Array, "G T"] | None = None,
     ) -> tuple[Float[Array, "G T D"], dict[str, RoutingSums], dict[str, Assignment]]:
         c = self.config
+        dtype = jnp.dtype(c.dtype)
         routings, assignments = {}, {}
         sparse = c.moe_layers
-        if isinstance(c, VmoeConfig):  # elsewhere each modality's embedding has its own
-            side = c.image_size // c.patch_size
-            positions = PositionEmbedding(c.positions, (side, side), name="posembed_input")
+        if c.positions != "none":
+            positions = PositionEmbedding(c.positions, c.grid, name="posembed_input")
             tokens = positions(tokens.reshape(-1, c.num_tokens, c.width)).reshape(tokens.shape)
+        if c.pre_norm:
+            tokens = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="pre_norm")(tokens)
         for index in range(c.depth):
             name = f"encoderblock_{index}"
             keys = None
@@ -102,5 +103,5 @@ class Encoder(nn.Module):
             )
             if sums is not None and assignment is not None:
                 routings[name], assignments[name] = sums, assignment
-        norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.dtype(c.dtype), name="encoder_norm")
+        norm = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="encoder_norm")
         return norm(tokens), routings, assignments

@@ -54,7 +54,7 @@ class Limoe(nn.Module):
         c = self.config
         self.image = ImageEmbedding(c)
         self.text = TextEmbedding(c)
-        self.Encoder = Encoder(c, num_modalities=len(MODALITIES))
+        self.Encoder = Encoder(c.stack, num_modalities=len(MODALITIES))
         self.image_projection = Projection(c.embed_dim)
         self.text_projection = Projection(c.embed_dim)
         start = math.log(1 / c.initial_temperature)

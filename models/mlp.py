@@ -7,22 +7,25 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ..routing import gelu
+from .activations import ACTIVATIONS
+from .config import Activation
 
 KERNEL_INIT = nn.initializers.xavier_uniform()
 BIAS_INIT = nn.initializers.normal(stddev=1e-6)
 
 
 class Mlp(nn.Module):
-    """Dense_0, tanh-GELU, Dense_1 (ViT, arXiv 2010.11929; parameters as in V-MoE's tree).
+    """Dense_0, GELU, Dense_1 (ViT, arXiv 2010.11929; parameters as in V-MoE's tree).
 
     Attributes:
         hidden: H.
         dtype: of the activations; parameters are float32.
+        activation: GELU by tanh, exact, or CLIP's quick form.
     """
 
     hidden: int
     dtype: DTypeLike = jnp.float32
+    activation: Activation = "gelu_tanh"
 
     @nn.compact
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -39,5 +42,5 @@ class Mlp(nn.Module):
                 bias_init=BIAS_INIT,
                 name=f"Dense_{i}",
             )(x)
-            x = gelu(x) if i == 0 else x
+            x = ACTIVATIONS[self.activation](x) if i == 0 else x
         return x.reshape(*batch, width)

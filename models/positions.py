@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .vmoe_config import Positions
+from .config import Positions
 
 
 class PositionEmbedding(nn.Module):

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ..routing import Assignment, RoutingSums
+from .attention_pooling import AttentionPooling
 from .embeddings import patches
 from .encoder import Encoder
 from .groups import whole_sequence_groups
-from .mlp import Mlp
 from .vmoe_config import VmoeConfig
 
 
@@ -74,7 +74,7 @@ class Vmoe(nn.Module):
         grouped = tokens.reshape(groups, -1, c.width)
         valid = jnp.broadcast_to(valid[:, None], tokens.shape[:2]).reshape(grouped.shape[:2])
         place = jnp.broadcast_to(jnp.arange(c.num_tokens), tokens.shape[:2])
-        grouped, routing, assignments = Encoder(c, num_modalities=1, name="Encoder")(
+        grouped, routing, assignments = Encoder(c.stack, num_modalities=1, name="Encoder")(
             grouped,
             valid,
             jnp.zeros(grouped.shape[:2], jnp.int32),
@@ -90,7 +90,7 @@ class Vmoe(nn.Module):
         elif c.classifier == "gap":
             x = jnp.mean(tokens, axis=1)
         else:
-            x = _AttentionPooling(c, name="MAPHead_0")(tokens)
+            x = AttentionPooling(c.heads, c.hidden, dtype, name="MAPHead_0")(tokens)
         if c.pre_logits:
             x = nn.tanh(nn.Dense(c.width, dtype=dtype, name="pre_logits")(x))
         if c.num_classes:
@@ -119,23 +119,3 @@ class _PatchEmbedding(nn.Module):
         flat = patches(images, size).reshape(-1, size * size * 3)
         rows = flat @ kernel.reshape(-1, c.width).astype(images.dtype) + bias.astype(images.dtype)
         return rows.reshape(images.shape[0], -1, c.width)
-
-
-class _AttentionPooling(nn.Module):
-    """A learned query over all tokens, then an MLP (Zhai et al., arXiv 2106.04560, section 3)."""
-
-    config: VmoeConfig
-
-    @nn.compact
-    def __call__(self, tokens: Float[Array, "B N D"]) -> Float[Array, "B D"]:
-        c = self.config
-        dtype = jnp.dtype(c.dtype)
-        init = nn.initializers.xavier_uniform()
-        probe = self.param("probe", init, (1, 1, c.width)).astype(dtype)
-        probe = jnp.broadcast_to(probe, (tokens.shape[0], 1, c.width))
-        attention = nn.MultiHeadDotProductAttention(
-            c.heads, dtype=dtype, kernel_init=init, name="MultiHeadDotProductAttention_0"
-        )
-        x = attention(probe, tokens)
-        inner = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="LayerNorm_0")(x)
-        return (x + Mlp(c.hidden, dtype=dtype, name="MlpBlock_0")(inner))[:, 0]

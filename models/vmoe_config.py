@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from .config import MoeConfig, sparse_blocks
+from .config import MoeConfig, Positions, StackConfig, sparse_blocks
 
 Classifier = Literal["token", "gap", "map"]
-Positions = Literal["learned", "sincos2d", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +41,23 @@ class VmoeConfig:
     qk_norm: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     moe: MoeConfig = dataclasses.field(default_factory=MoeConfig)
+
+    @property
+    def stack(self) -> StackConfig:
+        """The blocks."""
+        side = self.image_size // self.patch_size
+        return StackConfig(
+            self.width,
+            self.hidden,
+            self.depth,
+            self.heads,
+            self.moe,
+            self.dtype,
+            self.num_tokens,
+            (side, side),
+            self.positions,
+            qk_norm=self.qk_norm,
+        )
 
     @property
     def moe_layers(self) -> tuple[int, ...]:
