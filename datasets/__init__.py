@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .examples import Concept as Concept
     from .examples import Examples as Examples
     from .image_streams import ImageBatches as ImageBatches
+    from .image_streams import batches_of_rows as batches_of_rows
     from .image_streams import fit_images as fit_images
     from .image_streams import image_evaluation_batches as image_evaluation_batches
     from .image_streams import load_images as load_images
@@ -69,6 +70,7 @@ _LAZY = {
     "TrainBatches": "batches",
     "TrainStream": "streams",
     "attribution": "emoji_art.licences",
+    "batches_of_rows": "image_streams",
     "build": "building",
     "draw_caption": "captions",
     "evaluation_batches": "streams",
@@ -110,6 +112,7 @@ __all__ = [
     "TrainBatches",
     "TrainStream",
     "attribution",
+    "batches_of_rows",
     "build",
     "draw_caption",
     "evaluation_batches",

@@ -170,12 +170,13 @@ def image_evaluation_batches(
     """
     _positive(batch_size=batch_size, image_size=image_size)
     data = load_images(config, image_size)
-    return _evaluation(data, data.rows(split), batch_size, image_size)
+    return batches_of_rows(data, data.rows(split), batch_size, image_size)
 
 
-def _evaluation(
-    data: LabelledImages, rows: np.ndarray, batch_size: int, image_size: int
+def batches_of_rows(
+    data: LabelledImages, rows: np.ndarray, batch_size: int, image_size: int = 32
 ) -> Iterator[Batch]:
+    """Rows of a data set by number, in the order given, as `image_evaluation_batches` has them."""
     fill = {"image": 0, "label": -1, "mask": False, "id": -1}
     for start in range(0, len(rows), batch_size):
         ids = rows[start : start + batch_size]

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from .baselines import dense_twin_record as dense_twin_record
     from .baselines import pixel_scores as pixel_scores
     from .evaluate import evaluate_run as evaluate_run
+    from .features import Features as Features
+    from .features import collect_features as collect_features
+    from .few_shot import BIG_VISION as BIG_VISION
+    from .few_shot import FewShotProtocol as FewShotProtocol
+    from .few_shot import FewShotRow as FewShotRow
+    from .few_shot import choose_support as choose_support
+    from .few_shot import few_shot_of_classifier as few_shot_of_classifier
+    from .few_shot import few_shot_rows as few_shot_rows
     from .metrics import TopK as TopK
     from .metrics import label_ranks as label_ranks
     from .metrics import top_candidates as top_candidates
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from .protocol import evaluate_model as evaluate_model
     from .retrieval import pair_captions as pair_captions
     from .retrieval import retrieval_recall as retrieval_recall
+    from .ridge import Ridge as Ridge
     from .routing_stats import measure_routing as measure_routing
     from .text import CANONICAL as CANONICAL
     from .text import Templates as Templates
@@ -31,40 +40,58 @@ if TYPE_CHECKING:
     from .zero_shot import classify as classify
 
 _LAZY = {
+    "BIG_VISION": "few_shot",
     "CANONICAL": "text",
     "DemoData": "protocol",
+    "Features": "features",
+    "FewShotProtocol": "few_shot",
+    "FewShotRow": "few_shot",
+    "Ridge": "ridge",
     "Templates": "text",
     "TopK": "metrics",
     "chance_top_k": "baselines",
+    "choose_support": "few_shot",
     "class_embeddings": "zero_shot",
     "classify": "zero_shot",
+    "collect_features": "features",
     "content_hash": "text",
     "dense_twin": "baselines",
     "dense_twin_record": "baselines",
     "evaluate_model": "protocol",
     "evaluate_run": "evaluate",
+    "few_shot_of_classifier": "few_shot",
+    "few_shot_rows": "few_shot",
     "label_ranks": "metrics",
     "load_templates": "text",
+    "measure_routing": "routing_stats",
     "pair_captions": "retrieval",
     "pixel_scores": "baselines",
     "retrieval_recall": "retrieval",
-    "measure_routing": "routing_stats",
     "top_candidates": "metrics",
 }
 
 __all__ = [
+    "BIG_VISION",
     "CANONICAL",
     "DemoData",
+    "Features",
+    "FewShotProtocol",
+    "FewShotRow",
+    "Ridge",
     "Templates",
     "TopK",
     "chance_top_k",
+    "choose_support",
     "class_embeddings",
     "classify",
+    "collect_features",
     "content_hash",
     "dense_twin",
     "dense_twin_record",
     "evaluate_model",
     "evaluate_run",
+    "few_shot_of_classifier",
+    "few_shot_rows",
     "label_ranks",
     "load_templates",
     "measure_routing",

@@ -20,7 +20,7 @@ from ...datasets import Examples, Tokenizer, draw_caption
 from ...models import MODALITIES, Limoe, join
 from ...routing import RoutingSums, route_random, routing_statistics
 from ..config import ExperimentConfig
-from ..objective import count_groups
+from ..contrastive import count_groups
 
 
 def paired_batches(
