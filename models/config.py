@@ -9,6 +9,7 @@ Placement = Literal["every", "last", "none"]
 Dispatcher = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
 Router = Literal["top_k", "switch", "gshard", "sigmoid", "hash", "random", "expert_choice", "soft"]
 Positions = Literal["learned", "sincos2d", "none"]
+Remat = Literal["none", "blocks"]
 Activation = Literal["gelu_tanh", "gelu", "quick_gelu"]
 
 
@@ -49,6 +50,9 @@ class MoeConfig:
         dispatcher: how tokens travel (docs/dispatchers.md). `index` and `einsum` need a capacity:
             where there is none `blocked` takes their place. `expert_parallel` needs a mesh
             with an axis `expert` (`jax.set_mesh`).
+        kept_experts: of a pathway cut out of a model (`byways export --modality`), the experts that
+            are left, counted through the sparse blocks: i*E + e is expert e of the i-th (E with
+            the granularity). Nothing is all of them, as in every model that is trained.
     """
 
     placement: Placement = "every"
@@ -72,6 +76,7 @@ class MoeConfig:
     granularity: int = 1
     soft_slots: int = 1
     dispatcher: Dispatcher = "index"
+    kept_experts: tuple[int, ...] = ()
 
     @property
     def routed_experts(self) -> int:
@@ -87,6 +92,14 @@ class MoeConfig:
     def eval_chosen(self) -> int:
         """The same at evaluation."""
         return (self.eval_selected or self.selected) * self.granularity
+
+    def kept_in(self, block: int) -> tuple[int, ...] | None:
+        """The experts left in the so-manieth sparse block, of 0..E-1; None is all."""
+        if not self.kept_experts:
+            return None
+        first = block * self.routed_experts
+        found = (number - first for number in self.kept_experts)
+        return tuple(number for number in found if 0 <= number < self.routed_experts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +117,10 @@ class StackConfig:
         activation: of the MLPs. Experts have GELU's tanh form and no other.
         epsilon: of the LayerNorms.
         qk_norm: LayerNorm over each head's queries and keys.
+        scan: trace and compile one block of each run of equal ones, whatever the depth: the same
+            function of the same parameters (docs/models.md).
+        remat: `blocks` keeps only what enters each block, and computes the rest again in the
+            backward pass.
     """
 
     width: int
@@ -119,6 +136,8 @@ class StackConfig:
     activation: Activation = "gelu_tanh"
     epsilon: float = 1e-6
     qk_norm: bool = False
+    scan: bool = False
+    remat: Remat = "none"
 
     @property
     def moe_layers(self) -> tuple[int, ...]:
@@ -138,6 +157,8 @@ class ModelConfig:
         embed_dim: size of the common space of both modalities.
         initial_temperature: the learned temperature's start (logits = cosine / temperature).
         dtype: of activations and matrix products; parameters are always float32.
+        scan, remat: how the blocks are traced, and what is kept for the backward pass; see
+            `StackConfig`.
     """
 
     image_size: int = 32
@@ -151,12 +172,23 @@ class ModelConfig:
     embed_dim: int = 96
     initial_temperature: float = 0.1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    scan: bool = False
+    remat: Remat = "none"
     moe: MoeConfig = dataclasses.field(default_factory=MoeConfig)
 
     @property
     def stack(self) -> StackConfig:
         """The blocks."""
-        return StackConfig(self.width, self.hidden, self.depth, self.heads, self.moe, self.dtype)
+        return StackConfig(
+            self.width,
+            self.hidden,
+            self.depth,
+            self.heads,
+            self.moe,
+            self.dtype,
+            scan=self.scan,
+            remat=self.remat,
+        )
 
     @property
     def moe_layers(self) -> tuple[int, ...]:

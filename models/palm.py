@@ -16,6 +16,7 @@ from .causal_routing import check_causal
 from .palm_block import PalmBlock, palm_norm
 from .palm_config import PalmConfig
 from .rope import restarting_positions
+from .scanned import apply_blocks
 
 
 @jax.tree_util.register_dataclass
@@ -47,7 +48,7 @@ class Palm(nn.Module):
         c = self.config
         start = nn.initializers.normal(1.0)
         self.embedding = self.param("embedding", start, (c.vocab_size, c.width))
-        self.block = [PalmBlock(c, index in c.moe_layers) for index in range(c.depth)]
+        self.block = [PalmBlock(c, *kind) for kind in self._kinds]
         self.final_norm = palm_norm(c)
 
     def __call__(
@@ -89,15 +90,9 @@ class Palm(nn.Module):
             positions = restarting_positions(segments)
         mask, real = causal_mask(segments), segments > 0
         x = self._embed(tokens)
+        x, outs = self._blocks(x, tokens, positions, mask, real, train=train, keys=noise_keys)
         routings, assignments = {}, {}
-        for index, block in enumerate(self.block):
-            keys = None
-            if noise_keys is not None:
-                # A stream per block, as in `Encoder`.
-                keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, index)
-            x, _, sums, assignment = block(
-                x, tokens, positions, mask, real, None, 0, train=train, noise_keys=keys
-            )
+        for index, (_, sums, assignment) in enumerate(outs):
             if sums is not None and assignment is not None:
                 routings[f"block_{index}"], assignments[f"block_{index}"] = sums, assignment
         return Prediction(self._logits(x), routings, assignments)
@@ -127,14 +122,58 @@ class Palm(nn.Module):
             Float32 logits after that token, and the caches with the new tokens in them.
         """
         x = self._embed(tokens)
-        after = []
-        for block, cache in zip(self.block, caches, strict=True):
-            x, cache, _, _ = block(
-                x, tokens, positions, mask, real, cache, slot, train=False, noise_keys=None
-            )
-            after.append(cache)
+        x, outs = self._blocks(x, tokens, positions, mask, real, caches, slot)
+        after = tuple(cache for cache, _, _ in outs)
         x = jnp.take_along_axis(x, last[:, None, None], axis=1)
-        return self._logits(x)[:, 0], tuple(after)
+        return self._logits(x)[:, 0], after
+
+    @property
+    def _kinds(self) -> list[tuple[bool, tuple[int, ...] | None]]:
+        """Of each block, whether it is sparse, and which experts are there."""
+        moe, sparse = self.config.moe, self.config.moe_layers
+        return [
+            (True, moe.kept_in(sparse.index(index))) if index in sparse else (False, None)
+            for index in range(self.config.depth)
+        ]
+
+    def _blocks(
+        self,
+        x: Float[Array, "B N D"],
+        tokens: Int[Array, "B N"],
+        positions: Int[Array, "B N"],
+        mask: Bool[Array, "B N R"],
+        real: Bool[Array, "B N"],
+        caches: tuple[KeyValues, ...] | None = None,
+        slot: Int[Array, ""] | int = 0,
+        *,
+        train: bool = False,
+        keys: Key[Array, " G"] | None = None,
+    ) -> tuple[Float[Array, "B N D"], list[tuple]]:
+        """The last block's activations, and of each block cache, sums and assignment."""
+        c = self.config
+
+        def arguments(x, index, cache):
+            # A stream per block, as in `Encoder`.
+            fold = jax.vmap(jax.random.fold_in, (0, None))
+            own = None if keys is None else fold(keys, index)
+            named = {"train": train, "noise_keys": own}
+            return (x, tokens, positions, mask, real, cache, slot), named
+
+        def make(index, detached):
+            return PalmBlock(c, *self._kinds[index], parent=None) if detached else self.block[index]
+
+        caches = caches or (None,) * c.depth
+        return apply_blocks(
+            self,
+            "block",
+            self._kinds,
+            make,
+            arguments,
+            x,
+            caches,
+            scan=c.scan,
+            remat=c.remat == "blocks",
+        )
 
     def _embed(self, tokens: Int[Array, "B N"]) -> Float[Array, "B N D"]:
         return jnp.take(self.embedding, tokens, axis=0).astype(self.config.dtype)

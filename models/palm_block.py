@@ -31,6 +31,7 @@ class PalmBlock(nn.Module):
 
     config: PalmConfig
     sparse: bool
+    kept: tuple[int, ...] | None = None
 
     @nn.compact
     def __call__(
@@ -64,7 +65,8 @@ class PalmBlock(nn.Module):
             return x + SwiGlu(c.hidden, dtype, name="mlp")(inner) + attended, cache, None, None
         groups = sequence_groups(c, *tokens.shape)
         ids = tokens.reshape(groups, -1)
-        change, sums, assignment = Moe(c.moe, c.hidden, 1, dtype, shared_init=False, name="moe")(
+        moe = Moe(c.moe, c.hidden, 1, dtype, shared_init=False, kept=self.kept, name="moe")
+        change, sums, assignment = moe(
             inner.reshape(groups, -1, c.width),
             real.reshape(groups, -1),
             jnp.zeros_like(ids),
