@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from .interop.folder import read_model_config as read_model_config
     from .interop.folder import save_model as save_model
     from .interop.kinds import MODEL_KINDS as MODEL_KINDS
+    from .interop.kinds import model_kind as model_kind
     from .interop.kinds import parameter_shapes as parameter_shapes
     from .interop.vmoe_files import read_vmoe_checkpoint as read_vmoe_checkpoint
     from .interop.vmoe_tree import vmoe_config_of as vmoe_config_of
+    from .language_loss import RowLosses as RowLosses
     from .language_loss import palm_loss as palm_loss
+    from .language_loss import row_losses as row_losses
     from .limoe import MODALITIES as MODALITIES
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
@@ -37,10 +40,11 @@ if TYPE_CHECKING:
     from .palm_block import sequence_groups as sequence_groups
     from .palm_config import PalmConfig as PalmConfig
     from .palm_presets import PALM as PALM
+    from .pathway import cut_pathway as cut_pathway
     from .resize import at_resolution as at_resolution
     from .resize import resize_positions as resize_positions
-    from .resize import at_resolution as at_resolution
-    from .resize import resize_positions as resize_positions
+    from .stacking import stack_blocks as stack_blocks
+    from .stacking import unstack_blocks as unstack_blocks
     from .two_tower import TwoTower as TwoTower
     from .two_tower_config import ImageTowerConfig as ImageTowerConfig
     from .two_tower_config import TextTowerConfig as TextTowerConfig
@@ -53,6 +57,8 @@ if TYPE_CHECKING:
     from .vmoe_presets import VMOE as VMOE
 
 _HOMES = {
+    "stack_blocks": "stacking",
+    "unstack_blocks": "stacking",
     "ModelConfig": "config",
     "MoeConfig": "config",
     "config_from_json": "config_json",
@@ -71,6 +77,8 @@ _HOMES = {
     "PalmConfig": "palm_config",
     "PALM": "palm_presets",
     "palm_loss": "language_loss",
+    "row_losses": "language_loss",
+    "RowLosses": "language_loss",
     "generate": "generation",
     "TwoTower": "two_tower",
     "ImageTowerConfig": "two_tower_config",
@@ -81,8 +89,7 @@ _HOMES = {
     "image_groups": "vmoe",
     "VmoeConfig": "vmoe_config",
     "VMOE": "vmoe_presets",
-    "at_resolution": "resize",
-    "resize_positions": "resize",
+    "cut_pathway": "pathway",
     "at_resolution": "resize",
     "resize_positions": "resize",
     "upcycle_vmoe": "upcycle",
@@ -92,6 +99,7 @@ _HOMES = {
     "read_model_config": "interop.folder",
     "save_model": "interop.folder",
     "MODEL_KINDS": "interop.kinds",
+    "model_kind": "interop.kinds",
     "parameter_shapes": "interop.kinds",
     "read_vmoe_checkpoint": "interop.vmoe_files",
     "vmoe_config_of": "interop.vmoe_tree",

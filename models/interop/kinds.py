@@ -62,6 +62,7 @@ def _contrastive(name: str, config: str, module: str) -> dict[str, Kind]:
 MODEL_KINDS = {
     "vmoe": Kind("vmoe_config:VmoeConfig", "vmoe:Vmoe", lambda c: (_pixels(c, np.float32),)),
     **_contrastive("limoe", "config:ModelConfig", "limoe:Limoe"),
+    **_contrastive("two_tower", "two_tower_config:TwoTowerConfig", "two_tower:TwoTower"),
     "palm": Kind(
         "palm_config:PalmConfig",
         "palm:Palm",
