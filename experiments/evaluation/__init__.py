@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .baselines import dense_twin as dense_twin
     from .baselines import dense_twin_record as dense_twin_record
     from .baselines import pixel_scores as pixel_scores
+    from .classification import ClassScores as ClassScores
     from .evaluate import evaluate_run as evaluate_run
     from .features import Features as Features
     from .features import collect_features as collect_features
@@ -32,21 +33,30 @@ if TYPE_CHECKING:
     from .retrieval import retrieval_recall as retrieval_recall
     from .ridge import Ridge as Ridge
     from .routing_stats import measure_routing as measure_routing
+    from .table import few_shot_table as few_shot_table
+    from .table import settings_table as settings_table
     from .text import CANONICAL as CANONICAL
     from .text import Templates as Templates
     from .text import content_hash as content_hash
     from .text import load_templates as load_templates
+    from .vmoe_scores import SettingScore as SettingScore
+    from .vmoe_scores import eval_settings as eval_settings
+    from .vmoe_scores import evaluate_settings as evaluate_settings
+    from .vmoe_scores import vmoe_features as vmoe_features
+    from .vmoe_scores import vmoe_logits as vmoe_logits
     from .zero_shot import class_embeddings as class_embeddings
     from .zero_shot import classify as classify
 
 _LAZY = {
     "BIG_VISION": "few_shot",
     "CANONICAL": "text",
+    "ClassScores": "classification",
     "DemoData": "protocol",
     "Features": "features",
     "FewShotProtocol": "few_shot",
     "FewShotRow": "few_shot",
     "Ridge": "ridge",
+    "SettingScore": "vmoe_scores",
     "Templates": "text",
     "TopK": "metrics",
     "chance_top_k": "baselines",
@@ -57,27 +67,35 @@ _LAZY = {
     "content_hash": "text",
     "dense_twin": "baselines",
     "dense_twin_record": "baselines",
+    "eval_settings": "vmoe_scores",
     "evaluate_model": "protocol",
     "evaluate_run": "evaluate",
+    "evaluate_settings": "vmoe_scores",
     "few_shot_of_classifier": "few_shot",
     "few_shot_rows": "few_shot",
+    "few_shot_table": "table",
     "label_ranks": "metrics",
     "load_templates": "text",
     "measure_routing": "routing_stats",
     "pair_captions": "retrieval",
     "pixel_scores": "baselines",
     "retrieval_recall": "retrieval",
+    "settings_table": "table",
     "top_candidates": "metrics",
+    "vmoe_features": "vmoe_scores",
+    "vmoe_logits": "vmoe_scores",
 }
 
 __all__ = [
     "BIG_VISION",
     "CANONICAL",
+    "ClassScores",
     "DemoData",
     "Features",
     "FewShotProtocol",
     "FewShotRow",
     "Ridge",
+    "SettingScore",
     "Templates",
     "TopK",
     "chance_top_k",
@@ -88,17 +106,23 @@ __all__ = [
     "content_hash",
     "dense_twin",
     "dense_twin_record",
+    "eval_settings",
     "evaluate_model",
     "evaluate_run",
+    "evaluate_settings",
     "few_shot_of_classifier",
     "few_shot_rows",
+    "few_shot_table",
     "label_ranks",
     "load_templates",
     "measure_routing",
     "pair_captions",
     "pixel_scores",
     "retrieval_recall",
+    "settings_table",
     "top_candidates",
+    "vmoe_features",
+    "vmoe_logits",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,4 +142,36 @@ def routing_table(routing: dict[str, Any]) -> Table:
                 f"{part['global_entropy']:.2f}",
                 "" if number else str(len(entry["dead_experts"])),
             )
+    return table
+
+
+def settings_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Accuracy in per cent, one row a K and capacity factor.
+
+    Args:
+        rows: `SettingScore.as_dict` of each.
+    """
+    table = _table("Other K and capacity at evaluation", ("K", "capacity", "top 1", "top 5"), 0)
+    for row in rows:
+        factor = row["capacity_factor"]
+        capacity = "dropless" if factor is None else f"{factor:g}"
+        scores = (f"{100 * row[key]:.2f}" for key in ("top1", "top5"))
+        table.add_row(str(row["selected"]), capacity, *scores)
+    return table
+
+
+def few_shot_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Few-shot accuracy in per cent, one row a number of shots, and the range over seeds.
+
+    Args:
+        rows: `FewShotRow.as_dict` of each.
+    """
+    words = "λ chosen on: " + ", ".join(sorted({row["chosen_on"] for row in rows}))
+    if any(row["chosen_on"] == "test" for row in rows):
+        words += " (has seen the answers)"
+    table = _table("Few-shot ridge regression", ("shots", "λ", "top 1", "seeds"), 0, words)
+    for row in rows:
+        power = f"2^{math.log2(row['lambda']):g}"
+        seeds = f"{100 * min(row['of_seed']):.2f}–{100 * max(row['of_seed']):.2f}"
+        table.add_row(str(row["shots"]), power, f"{100 * row['accuracy']:.2f}", seeds)
     return table
