@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -51,14 +53,16 @@ def import_vmoe(arguments: Sequence[str]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class UpcycleOptions:
-    """Grow a V-MoE: each expert of a sparse block begins as the dense block's MLP.
+    """Grow a sparse model: each expert of a sparse block begins as the dense block's MLP.
 
     Attributes:
-        folder: of a dense model: model.safetensors and config.json.
+        folder: of a dense V-MoE (ViT), LIMoE or two towers: model.safetensors and config.json
+            (`byways export RUN FOLDER` makes one of a run).
         out: the folder to write; must not exist.
         moe: the sparse blocks.
         noise: added to the experts' kernels, in units of each kernel's standard deviation.
         seed: of the routers and the noise.
+        towers: which of two towers grow.
     """
 
     folder: tyro.conf.Positional[Path]
@@ -66,6 +70,7 @@ class UpcycleOptions:
     moe: MoeConfig = MoeConfig()  # noqa: RUF009 (frozen)
     noise: float = 0.0
     seed: int = 0
+    towers: Literal["both", "image", "text"] = "both"
 
 
 def upcycle(arguments: Sequence[str]) -> int:
@@ -76,20 +81,20 @@ def upcycle(arguments: Sequence[str]) -> int:
 
     import jax
 
-    from ..models import load_model, save_model, upcycle_vmoe
+    from ..models import load_model, parameter_shapes, save_model, upcycle_model
 
     dense = load_model(options.folder)
     key = jax.random.key(options.seed)
     try:
-        config, grown = upcycle_vmoe(
-            dense.config, dense.params, options.moe, key, noise=options.noise
-        )
+        grown = upcycle_model(dense, options.moe, key, noise=options.noise, towers=options.towers)
     except ValueError as error:
         raise UsageError(f"{options.folder}: {error}") from error
-    save_model(options.out, dense.kind, config, grown)
+    save_model(options.out, grown.kind, grown.config, grown.params)
+    shapes = parameter_shapes(grown.kind, grown.config)
+    sparse = sum(name.endswith("Moe/Router/dense/kernel") for name in shapes)
     print(
-        f"{options.out}: {config.moe.num_experts} experts in {len(config.moe_layers)} of "
-        f"{config.depth} blocks"
+        f"{options.out}: {options.moe.num_experts} experts in each of {sparse} blocks; "
+        f"{sum(map(math.prod, shapes.values())) / 1e6:.1f} M parameters"
     )
     return 0
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .two_tower_config import ImageTowerConfig as ImageTowerConfig
     from .two_tower_config import TextTowerConfig as TextTowerConfig
     from .two_tower_config import TwoTowerConfig as TwoTowerConfig
-    from .upcycle import upcycle_vmoe as upcycle_vmoe
+    from .upcycle import upcycle_model as upcycle_model
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
     from .vmoe import image_groups as image_groups
@@ -92,7 +92,7 @@ _HOMES = {
     "cut_pathway": "pathway",
     "at_resolution": "resize",
     "resize_positions": "resize",
-    "upcycle_vmoe": "upcycle",
+    "upcycle_model": "upcycle",
     "WeightsError": "interop.errors",
     "LoadedModel": "interop.folder",
     "load_model": "interop.folder",

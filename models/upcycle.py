@@ -4,47 +4,75 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from .config import MoeConfig
-from .vmoe_config import VmoeConfig
+from .config import MoeConfig, sparse_blocks
+from .interop.folder import LoadedModel
+
+Towers = Literal["both", "image", "text"]
 
 
-def upcycle_vmoe(
-    config: VmoeConfig,
-    params: dict[str, Any],
+def upcycle_model(
+    model: LoadedModel,
     moe: MoeConfig,
     key: Key[Array, ""],
     *,
     noise: float = 0.0,
-) -> tuple[VmoeConfig, dict[str, Any]]:
-    """A V-MoE out of a ViT: in its sparse blocks every expert begins as the dense block's MLP.
+    towers: Towers = "both",
+) -> LoadedModel:
+    """A sparse model out of a dense one: in its sparse blocks every expert begins as the dense
+    block's MLP.
 
     Where a token's gates add up to 1 (`moe.renormalize`, or K = E), nothing is dropped and
     `noise` is 0, the new model's outputs are the old one's.
 
     Args:
-        config: of the dense model.
-        params: its parameters; not changed.
+        model: a dense V-MoE (a ViT), LIMoE or two towers; not changed.
         moe: the sparse blocks.
         key: of the routers, which begin anew, and of the noise.
         noise: standard deviation of what is added to the experts' kernels, in units of each
             kernel's own, so that experts differ from the start.
+        towers: which of two towers grow; a model of one stack grows as a whole.
 
     Raises:
         ValueError: the model is sparse already, no block would become so, the router has no
-            plain kernel, or the noise is negative.
+            plain kernel, the noise is negative, or the MLPs are not such as experts are.
     """
-    if config.moe_layers:
-        raise ValueError(f"blocks {config.moe_layers} are sparse already: only dense models grow")
-    grown = dataclasses.replace(config, moe=moe)
-    if not grown.moe_layers:
-        raise ValueError(f"placement {moe.placement!r} with n={moe.n} makes no block sparse")
+    _check_growable(moe, noise)
+    stacks = _stacks(model, towers)
+    config, params = model.config, copy.deepcopy(jax.tree.map(jnp.asarray, model.params))
+    for number, path in enumerate(stacks):
+        place, tree = config, params
+        for name in path:
+            place, tree = getattr(place, name), tree[name]
+        sparse = sparse_blocks(moe, place.depth)
+        found = sparse_blocks(place.moe, place.depth)
+        where = f"{'.'.join(path)}: " if path else ""
+        if found:
+            raise ValueError(f"{where}blocks {found} are sparse already: only dense models grow")
+        if not sparse:
+            raise ValueError(
+                f"{where}placement {moe.placement!r} with n={moe.n} makes no block sparse"
+            )
+        if getattr(place, "activation", "gelu_tanh") != "gelu_tanh":
+            raise ValueError(
+                f"{where}its MLPs have activation {place.activation!r}, and experts have "
+                "'gelu_tanh': they would not be copies"
+            )
+        # Each tower its own draws; those of the first are the only ones of one stack.
+        drawn = key if number == 0 else jax.random.fold_in(key, place.depth + number)
+        _grow(tree["Encoder"], sparse, place.width, moe, drawn, noise)
+        place = dataclasses.replace(place, moe=moe)
+        config = dataclasses.replace(config, **{path[0]: place}) if path else place
+    return LoadedModel(model.kind, config, params)
+
+
+def _check_growable(moe: MoeConfig, noise: float) -> None:
     fresh = ("soft", "hash", "random")
     if moe.router in fresh or moe.task != "none" or moe.shared_experts or moe.granularity > 1:
         raise ValueError(
@@ -53,19 +81,43 @@ def upcycle_vmoe(
         )
     if not noise >= 0:
         raise ValueError(f"noise={noise}: a standard deviation is not negative")
-    params = copy.deepcopy(jax.tree.map(jnp.asarray, params))
-    for index in grown.moe_layers:
-        block = params["Encoder"][f"encoderblock_{index}"]
+
+
+def _stacks(model: LoadedModel, towers: Towers) -> list[tuple[str, ...]]:
+    """Where the stacks that grow are, in the config and in the parameters alike."""
+    if model.kind == "two_tower":
+        return [(name,) for name in ("image", "text") if towers in ("both", name)]
+    if model.kind not in ("vmoe", "limoe"):
+        raise ValueError(
+            f"a {model.kind} does not grow: its MLPs are not such as experts are, or it is a part "
+            "of a model; known: vmoe, limoe, two_tower"
+        )
+    if towers != "both":
+        raise ValueError(f"towers={towers!r}: a {model.kind} is one stack, which grows as a whole")
+    return [()]
+
+
+def _grow(
+    encoder: dict[str, Any],
+    sparse: tuple[int, ...],
+    width: int,
+    moe: MoeConfig,
+    key: Key[Array, ""],
+    noise: float,
+) -> None:
+    """Turns the sparse blocks' MLPs into mixtures, in place."""
+    for index in sparse:
+        block = encoder[f"encoderblock_{index}"]
         for_router, for_noise = jax.random.split(jax.random.fold_in(key, index))
-        shape = (config.width, moe.num_experts)
         router: dict[str, Any] = {
-            "dense": {"kernel": nn.initializers.lecun_normal()(for_router, shape)}
+            "dense": {
+                "kernel": nn.initializers.lecun_normal()(for_router, (width, moe.num_experts))
+            }
         }
         if moe.bias != "none":
             router["bias"] = jnp.zeros(moe.num_experts)
         experts = _copies(block.pop("Mlp"), moe.num_experts, for_noise, noise)
         block["Moe"] = {"Mlp": experts, "Router": router}
-    return grown, params
 
 
 def _copies(mlp: dict[str, Any], number: int, key: Key[Array, ""], noise: float) -> dict[str, Any]:
