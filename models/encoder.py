@@ -13,6 +13,7 @@ from .config import StackConfig
 from .mlp import Mlp
 from .moe import Moe
 from .positions import PositionEmbedding
+from .scanned import apply_blocks
 
 
 class Block(nn.Module):
@@ -25,6 +26,7 @@ class Block(nn.Module):
     config: StackConfig
     sparse: bool
     num_modalities: int
+    kept: tuple[int, ...] | None = None
 
     @nn.compact
     def __call__(
@@ -48,7 +50,7 @@ class Block(nn.Module):
         inner = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="LayerNorm_1")(tokens)
         if not self.sparse:
             return tokens + Mlp(c.hidden, dtype, c.activation, name="Mlp")(inner), None, None
-        moe = Moe(c.moe, c.hidden, self.num_modalities, dtype=dtype, name="Moe")
+        moe = Moe(c.moe, c.hidden, self.num_modalities, dtype, kept=self.kept, name="Moe")
         change, sums, assignment = moe(
             inner, mask, modality, train=train, noise_keys=noise_keys, noise=noise, ids=ids
         )
@@ -83,24 +85,38 @@ class Encoder(nn.Module):
             tokens = positions(tokens.reshape(-1, c.num_tokens, c.width)).reshape(tokens.shape)
         if c.pre_norm:
             tokens = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="pre_norm")(tokens)
-        for index in range(c.depth):
-            name = f"encoderblock_{index}"
+        names = [f"encoderblock_{index}" for index in range(c.depth)]
+        kinds = [
+            (True, c.moe.kept_in(sparse.index(index))) if index in sparse else (False, None)
+            for index in range(c.depth)
+        ]
+        given = [None if noise is None else noise.get(name) for name in names]
+
+        def arguments(tokens, index, given):
             keys = None
             if noise_keys is not None:
                 # A stream per block: the same noise in all would tie their routers together.
                 keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, index)
-            block = Block(c, index in sparse, self.num_modalities, name=name)
-            given = None if noise is None else noise.get(name)
-            tokens, sums, assignment = block(
-                tokens,
-                mask,
-                modality,
-                sequences,
-                train=train,
-                noise_keys=keys,
-                noise=given,
-                ids=ids,
-            )
+            named = {"train": train, "noise_keys": keys, "noise": given, "ids": ids}
+            return (tokens, mask, modality, sequences), named
+
+        def make(index, detached):
+            sparse, kept = kinds[index]
+            place: dict = {"parent": None} if detached else {"name": names[index]}
+            return Block(c, sparse, self.num_modalities, kept, **place)
+
+        tokens, outs = apply_blocks(
+            self,
+            "encoderblock",
+            kinds,
+            make,
+            arguments,
+            tokens,
+            given,
+            scan=c.scan,
+            remat=c.remat == "blocks",
+        )
+        for name, (sums, assignment) in zip(names, outs, strict=True):
             if sums is not None and assignment is not None:
                 routings[name], assignments[name] = sums, assignment
         norm = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="encoder_norm")

@@ -15,6 +15,7 @@ from .causal_routing import check_stepwise
 from .palm import Palm, empty_caches
 from .palm_config import PalmConfig
 from .sampling import sample
+from .stacking import stack_blocks
 
 
 def generate(
@@ -105,6 +106,8 @@ def _generate(
     slot = jnp.arange(slots)
     lengths = jnp.sum(real, axis=1, dtype=jnp.int32)
     in_prompt = jnp.pad(real, ((0, 0), (0, steps - 1)))
+    if config.scan:  # once, rather than at each token
+        params = stack_blocks(params)
     extend = functools.partial(Palm(config).apply, params, method="extend")
 
     def draw(key, logits, done):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from .config import MoeConfig, sparse_blocks
+from .config import MoeConfig, Remat, sparse_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,8 @@ class PalmConfig:
         rope_base: the slowest rotary frequency is about one over this.
         z_loss: weight of log² Z, for a trainer to hand to `palm_loss`.
         dtype: of activations and matrix products; parameters are always float32.
+        scan, remat: how the blocks are traced, and what is kept for the backward pass; see
+            `StackConfig`.
         moe: the sparse variant (docs/palm.md says which routers can be causal).
     """
 
@@ -33,6 +35,8 @@ class PalmConfig:
     rope_base: float = 10_000.0
     z_loss: float = 1e-4
     dtype: Literal["float32", "bfloat16"] = "float32"
+    scan: bool = False
+    remat: Remat = "none"
     moe: MoeConfig = dataclasses.field(default_factory=lambda: MoeConfig(placement="none"))
 
     @property

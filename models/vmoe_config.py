@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from .config import MoeConfig, Positions, StackConfig, sparse_blocks
+from .config import MoeConfig, Positions, Remat, StackConfig, sparse_blocks
 
 Classifier = Literal["token", "gap", "map"]
 
@@ -25,6 +25,8 @@ class VmoeConfig:
         head_bias: where the head's bias begins (V-MoE's JFT models: -10).
         qk_norm: LayerNorm over each head's queries and keys.
         dtype: of activations and matrix products; parameters are always float32.
+        scan, remat: how the blocks are traced, and what is kept for the backward pass; see
+            `StackConfig`.
     """
 
     image_size: int = 224
@@ -40,6 +42,8 @@ class VmoeConfig:
     head_bias: float = 0.0
     qk_norm: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    scan: bool = False
+    remat: Remat = "none"
     moe: MoeConfig = dataclasses.field(default_factory=MoeConfig)
 
     @property
@@ -57,6 +61,8 @@ class VmoeConfig:
             (side, side),
             self.positions,
             qk_norm=self.qk_norm,
+            scan=self.scan,
+            remat=self.remat,
         )
 
     @property
