@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from .config import Activation, MoeConfig, StackConfig
+from .config import Activation, MoeConfig, Remat, StackConfig
 
 ImagePool = Literal["gap", "token", "map"]
 TextPool = Literal["mean", "end", "last"]
@@ -102,6 +102,7 @@ class TwoTowerConfig:
         max_scale: the inverse temperature never counts as more than this (CLIP: 100); None is no
             bound (SigLIP).
         dtype: of activations and matrix products; parameters are always float32.
+        scan, remat: of the blocks of both towers; see `StackConfig`.
     """
 
     image: ImageTowerConfig = dataclasses.field(default_factory=ImageTowerConfig)
@@ -110,6 +111,8 @@ class TwoTowerConfig:
     initial_temperature: float = 0.1
     max_scale: float | None = 100.0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    scan: bool = False
+    remat: Remat = "none"
 
     @property
     def image_size(self) -> int:
@@ -149,6 +152,8 @@ class TwoTowerConfig:
             pre_norm=c.pre_norm,
             activation=c.activation,
             epsilon=c.epsilon,
+            scan=self.scan,
+            remat=self.remat,
         )
 
     @property
@@ -166,6 +171,8 @@ class TwoTowerConfig:
             positions="learned",
             activation=c.activation,
             epsilon=c.epsilon,
+            scan=self.scan,
+            remat=self.remat,
         )
 
     @property
