@@ -86,7 +86,8 @@ class ClassScores:
         place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
         units = np.rint(confidence / _UNIT).astype(np.int64)
         sums = np.zeros((3, bins), np.int64)
-        np.add.at(sums, (slice(None), place), np.stack([np.ones_like(units), hit, units]))
+        for total, value in zip(sums, (1, hit, units), strict=True):
+            np.add.at(total, place, value)
         return cls(classes, TopK.from_ranks(ranks, _KS), cells, cell_count, *sums)
 
     def __add__(self, other: ClassScores) -> ClassScores:
