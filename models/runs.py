@@ -68,6 +68,6 @@ def _find_runs(kinds: tuple[int, ...]) -> tuple[Run, ...]:
                 if kinds[begin : begin + period] != turn:
                     break
                 count += 1
-        # Among equals the first: the shortest period.
-        best[first] = min(found, key=lambda it: it[0])
+        # Among equals the run that takes in most blocks, so that a remainder stands at the end.
+        best[first] = min(found, key=lambda it: (it[0], -it[1][0].period * it[1][0].count))
     return best[0][1]
