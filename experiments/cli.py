@@ -52,8 +52,15 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     "import": {
         "vmoe": Command("import_vmoe", "PREFIX OUT", "read a published V-MoE checkpoint"),
     },
+    "export": Command(
+        "export",
+        "RUN OUT [--modality image]",
+        "write a run's weights, or one modality's, as a folder",
+    ),
     "upcycle": Command(
-        "upcycle", "FOLDER OUT [--moe.key value …]", "grow a V-MoE out of a dense model's folder"
+        "upcycle",
+        "FOLDER OUT [--moe.key value …]",
+        "grow a sparse model out of a dense one's folder",
     ),
     "bench": {
         "moe": Command(

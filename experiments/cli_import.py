@@ -12,7 +12,8 @@ import tyro
 
 from ..models.config import MoeConfig
 from .cli_options import parse
-from .errors import ExperimentError, UsageError
+from .errors import UsageError
+from .files import check_new
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ def import_vmoe(arguments: Sequence[str]) -> int:
     """`byways import vmoe PREFIX OUT`"""
     options = parse(ImportOptions, arguments, "byways import vmoe")
 
-    _check_new(options.out)
+    check_new(options.out)
 
     from ..models import read_vmoe_checkpoint, save_model, vmoe_config_of
 
@@ -77,7 +78,7 @@ def upcycle(arguments: Sequence[str]) -> int:
     """`byways upcycle FOLDER OUT [--moe.key value …]`"""
     options = parse(UpcycleOptions, arguments, "byways upcycle")
 
-    _check_new(options.out)
+    check_new(options.out)
 
     import jax
 
@@ -97,9 +98,3 @@ def upcycle(arguments: Sequence[str]) -> int:
         f"{sum(map(math.prod, shapes.values())) / 1e6:.1f} M parameters"
     )
     return 0
-
-
-def _check_new(out: Path) -> None:
-    """Before anything is read or computed; writing looks again."""
-    if out.exists():
-        raise ExperimentError(f"{out} exists: name another folder, or remove it")

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .errors import ExperimentError
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: beside it first, then moved over it.
@@ -31,6 +33,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def check_new(out: Path) -> None:
+    """Before anything is read or computed; writing looks again.
+
+    Raises:
+        ExperimentError: something is there already.
+    """
+    if os.path.lexists(out):
+        raise ExperimentError(f"{out} exists: name another folder, or remove it")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -91,9 +91,9 @@ def save_model(
         (work / _CONFIG).write_text(json.dumps(described, indent=1) + "\n", "utf-8")
         for name, source in (beside or {}).items():
             shutil.copyfile(source, work / name)
-        work.chmod(0o755)
         # Bytes before names: a folder that is there after a power cut is whole.
         for path in (*work.iterdir(), work):
+            path.chmod(0o755 if path == work else 0o644)  # made private, meant to be read by others
             _sync(path)
         os.rename(work, folder)
         _sync(folder.parent)
