@@ -171,6 +171,13 @@ def import_vmoe(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def export(arguments: Sequence[str]) -> int:
+    """`byways export RUN OUT [--step N] [--modality image]`"""
+    from .cli_export import export as run
+
+    return run(arguments)
+
+
 def upcycle(arguments: Sequence[str]) -> int:
     """`byways upcycle FOLDER OUT [--moe.key value …]`"""
     from .cli_import import upcycle as run
