@@ -6,12 +6,12 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
 from .cli_options import parse, pick_name
-from .config import ExperimentConfig
+from .config import Experiment, ExperimentConfig
 from .config_files import to_dict
 from .errors import UsageError
 from .presets import PRESETS, preset
@@ -19,9 +19,11 @@ from .run_folder import RunFolder, default_run_folder
 from .suggest import unknown
 from .validate import SHIPPED_DATA, check
 
+C = TypeVar("C", bound=Experiment)
+
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Generic[C]):
     """Train a model, or go on with a run that was stopped: `byways train PRESET [options]`.
 
     Attributes:
@@ -29,19 +31,19 @@ class TrainOptions:
         run: the run's folder; by default runs/PRESET, with a hash of what you override.
     """
 
-    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
+    config: Annotated[C, tyro.conf.arg(name="")]
     run: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class ShowOptions:
+class ShowOptions(Generic[C]):
     """Print the whole config that `train` would use: `byways config show PRESET [options]`.
 
     Attributes:
         config: every value of the experiment, by its dotted name.
     """
 
-    config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
+    config: Annotated[C, tyro.conf.arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +65,10 @@ class NoOptions:
 def train(arguments: Sequence[str]) -> int:
     """`byways train PRESET [--run DIR] [--nested.key value …]`"""
     if _asks_help(arguments):
-        parse(TrainOptions, arguments, "byways train PRESET", TrainOptions(ExperimentConfig()))
+        _parse(TrainOptions, arguments, "byways train PRESET", ExperimentConfig())
     name, rest = pick_name(arguments, "preset", "byways train")
     base = preset(name)
-    options = parse(TrainOptions, rest, f"byways train {name}", TrainOptions(base))
+    options = _parse(TrainOptions, rest, f"byways train {name}", base)
     config = check(options.config)
     folder = options.run or default_run_folder(name, config, base)
     # Before JAX is imported, so that a mistake costs no seconds; `train` looks again.
@@ -111,9 +113,10 @@ def config_show(arguments: Sequence[str]) -> int:
     """`byways config show PRESET [--nested.key value …]`: JSON, as in a run's config.json."""
     program = "byways config show"
     if _asks_help(arguments):
-        parse(ShowOptions, arguments, f"{program} PRESET", ShowOptions(ExperimentConfig()))
+        _parse(ShowOptions, arguments, f"{program} PRESET", ExperimentConfig())
     name, rest = pick_name(arguments, "preset", program)
-    options = parse(ShowOptions, rest, f"{program} {name}", ShowOptions(preset(name)))
+    base = preset(name)
+    options = _parse(ShowOptions, rest, f"{program} {name}", base)
     print(json.dumps(to_dict(check(options.config)), indent=1, ensure_ascii=False))
     return 0
 
@@ -192,6 +195,11 @@ def doctor(arguments: Sequence[str]) -> int:
     from .doctor import examine
 
     return examine()
+
+
+def _parse(options: Any, arguments: Sequence[str], program: str, base: Experiment) -> Any:
+    """Options around the config of a preset, whose kind decides which keys there are."""
+    return parse(options[type(base)], arguments, program, options(base))
 
 
 def _asks_help(arguments: Sequence[str]) -> bool:

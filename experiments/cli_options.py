@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from .config_files import choices, field_types
 from .errors import UsageError
 from .suggest import nearest, nearest_key
 
-T = TypeVar("T")
 
-
-def parse(kind: type[T], arguments: Sequence[str], program: str, default: T | None = None) -> T:
+def parse(kind: Any, arguments: Sequence[str], program: str, default: Any = None) -> Any:
     """A frozen dataclass out of command-line arguments.
 
     Args:
-        kind: the dataclass; a field annotated with `tyro.conf.arg(name="")` lends its own
-            fields to the top level.
+        kind: the dataclass, or a generic one with its argument; a field annotated with
+            `tyro.conf.arg(name="")` lends its own fields to the top level.
         arguments: what follows the command's words.
         program: the command's words, for the help.
         default: values of what is not given.
@@ -35,12 +33,17 @@ def parse(kind: type[T], arguments: Sequence[str], program: str, default: T | No
     import tyro
 
     check_options(arguments, option_types(kind), program)
-    result = tyro.cli(kind, prog=program, args=list(arguments), default=default)
-    return typing.cast(T, result)
+    return tyro.cli(kind, prog=program, args=list(arguments), default=default)
 
 
-def option_types(kind: type) -> dict[str, Any]:
+def option_types(kind: Any) -> dict[str, Any]:
     """Dotted option to type, as `parse` takes them (a nameless field's keys have no prefix)."""
+    origin, of = typing.get_origin(kind), typing.get_args(kind)
+    if origin is not None:
+        # Options around a config of some kind, which the type's argument names.
+        own = field_types(origin)
+        own.pop("config", None)
+        return {**field_types(of[0]), **own}
     found = field_types(kind)
     return {key.removeprefix("config."): hint for key, hint in found.items()}
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from .config import ExperimentConfig
+from ..models import config_from_json
+from .config import Experiment, ExperimentConfig
 from .errors import ConfigError
 from .suggest import nearest_key
 
 FORMAT = 1
+
+_Config = TypeVar("_Config", bound=Experiment)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -22,14 +24,23 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(data: Mapping[str, Any]) -> ExperimentConfig:
+def from_dict(data: Any, kind: type[_Config] = ExperimentConfig) -> _Config:
     """The experiment config of a nested dictionary; what is left out takes its default.
+
+    Args:
+        data: as `to_dict` gives it.
+        kind: of experiment.
 
     Raises:
         ConfigError: unknown keys (the nearest valid one named) or values of the wrong type.
     """
-    problems: list[str] = []
-    config = _build(ExperimentConfig, data, "", problems)
+    known = field_types(kind)
+
+    def hint(path: str) -> str:
+        found = nearest_key(path, known)
+        return f"; did you mean {found}?" if found else ""
+
+    config, problems = config_from_json(kind, data, hint=hint)
     if problems:
         raise ConfigError(problems)
     return config
@@ -115,56 +126,3 @@ def _json_tree(data: Mapping[str, Any]) -> dict[str, Any]:
         else (list(value) if isinstance(value, tuple) else value)
         for key, value in data.items()
     }
-
-
-def _build(kind: type, data: Any, path: str, problems: list[str]) -> Any:
-    hints = typing.get_type_hints(kind)
-    if not isinstance(data, Mapping):
-        problems.append(f"{path or 'config'} is {data!r}; expected an object with {list(hints)}")
-        return kind()
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        where = f"{path}.{key}" if path else key
-        if key not in hints:
-            found = nearest_key(where, field_types(kind, f"{path}." if path else ""))
-            hint = f"; did you mean {found}?" if found else ""
-            problems.append(f"unknown key {where}{hint}")
-        elif dataclasses.is_dataclass(hints[key]):
-            values[key] = _build(typing.cast(type, hints[key]), value, where, problems)
-        else:
-            converted, fits = _convert(hints[key], value)
-            if not fits:
-                problems.append(f"{where} is {value!r}; expected {_name(hints[key])}")
-            else:
-                values[key] = converted
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any) -> tuple[Any, bool]:
-    """The value as the type wants it, and whether it fits (int for float, list for tuple)."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return value, value in args
-    if origin in (types.UnionType, typing.Union):
-        for part in args:
-            converted, fits = _convert(part, value)
-            if fits:
-                return converted, True
-        return value, False
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            return value, False
-        items = [_convert(args[0], item) for item in value]
-        return tuple(item for item, _ in items), all(fits for _, fits in items)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value), True
-    if hint is int and isinstance(value, bool):
-        return value, False
-    return value, isinstance(value, hint)
-
-
-def _name(hint: Any) -> str:
-    allowed = choices(hint)
-    if allowed:
-        return "one of " + ", ".join(allowed)
-    return hint.__name__ if isinstance(hint, type) else str(hint)

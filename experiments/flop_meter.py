@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .config import ExperimentConfig
 from .peak_flops import peak_flops
-from .utilisation import Texts, limoe_flops, utilisation
+from .utilisation import utilisation
 
 
 class FlopMeter:
     """Counts FLOPs of batches between two readings.
 
     Args:
-        config: of the run.
+        count: model and hardware FLOPs of a training step on a batch.
+        devices: how many local devices the run uses; 0 is all.
         peak: FLOP/s of all its devices; None asks `peak_flops` when first needed.
     """
 
-    def __init__(self, config: ExperimentConfig, peak: float | None = None):
-        self._config = config
+    def __init__(
+        self,
+        count: Callable[[dict[str, np.ndarray]], tuple[float, float]],
+        devices: int = 0,
+        peak: float | None = None,
+    ):
+        self._count, self._devices = count, devices
         self._peak, self._asked = peak, peak is not None
-        self._examples = self._tokens = self._squares = 0
+        self._needed = self._done = 0.0
 
     def prepare(self) -> None:
         """Look up the peak, or measure it; takes a fraction of a second on a CPU."""
         if not self._asked:
             import jax
 
-            used = jax.local_devices()[: self._config.devices or None]
+            used = jax.local_devices()[: self._devices or None]
             self._peak, self._asked = peak_flops(used), True
 
-    def add(self, text_mask: np.ndarray) -> None:
-        """Count a batch, by its text's real pieces, (B, N) bool."""
-        lengths = text_mask.sum(axis=1, dtype=np.int64)
-        self._examples += len(lengths)
-        self._tokens += int(lengths.sum())
-        self._squares += int((lengths**2).sum())
+    def add(self, batch: dict[str, np.ndarray]) -> None:
+        """Count a batch, as the data gives it."""
+        needed, done = self._count(batch)
+        self._needed += needed
+        self._done += done
 
     def read(self, seconds: float) -> dict[str, float]:
         """`mfu` and `hfu` since the last reading, shares of the peak; empty where none is known."""
         self.prepare()
-        counted = (self._examples, Texts(self._tokens, self._squares))
-        self._examples = self._tokens = self._squares = 0
+        needed, done = self._needed, self._done
+        self._needed = self._done = 0.0
         if self._peak is None or not seconds > 0:
             return {}
-        again = self._config.loss.chunks > 1
-        needed, done = limoe_flops(self._config.model, *counted, rematerialised=again)
         return {
             "mfu": utilisation(1 / seconds, needed, self._peak),
             "hfu": utilisation(1 / seconds, done, self._peak),

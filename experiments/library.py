@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps
 
-from ..models import Limoe
 from .checkpoints import Checkpoints
-from .config import ExperimentConfig
+from .config import ContrastiveConfig, Experiment, ExperimentConfig, kind_of
 from .config_files import to_dict
+from .contrastive import pair_model
 from .errors import RunError
 from .run_folder import RunFolder
 
@@ -58,7 +58,7 @@ class Run:
     """
 
     folder: Path
-    config: ExperimentConfig
+    config: ContrastiveConfig
     params: Any
     step: int
     tokenizer: Tokenizer
@@ -116,6 +116,44 @@ class Run:
         return np.concatenate(parts)
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The parameters of a run of any kind.
+
+    Attributes:
+        folder: the run folder.
+        config: the experiment.
+        params: the model's parameters, nested dictionaries of NumPy arrays.
+        step: optimiser steps that made them.
+    """
+
+    folder: Path
+    config: Experiment
+    params: Any
+    step: int
+
+
+def read_run(folder: str | Path, step: int | None = None) -> Trained:
+    """Reads the parameters of a run of any kind.
+
+    Args:
+        folder: the run folder; a run that is still training may be read too.
+        step: which of its checkpoints; None is the newest whole one.
+
+    Raises:
+        RunError: there is no run.
+        CheckpointError: no such checkpoint, or none that is whole.
+    """
+    run = RunFolder(folder)
+    config, _ = run.read()
+    checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
+    try:
+        found, params = checkpoints.restore_params(step)
+    finally:
+        checkpoints.close()
+    return Trained(run.path, config, params, found)
+
+
 def load(folder: str | Path, step: int | None = None) -> Run:
     """Loads a run: its config, parameters and tokenizer.
 
@@ -124,30 +162,30 @@ def load(folder: str | Path, step: int | None = None) -> Run:
         step: which of its checkpoints; None is the newest whole one.
 
     Raises:
-        RunError: there is no run.
+        RunError: there is no run, or one of another kind.
         CheckpointError: no such checkpoint, or none that is whole.
     """
     from ..datasets import Tokenizer
 
     run = RunFolder(folder)
     config, _ = run.read()
+    if not isinstance(config, ContrastiveConfig):
+        raise RunError(
+            f"{run.path} is a run of {kind_of(config)}, which embeds no pairs of images and texts"
+        )
     if not run.tokenizer_file.is_file():
         raise RunError(f"{run.tokenizer_file} is missing; copy the run's tokenizer back there")
-    checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
-    try:
-        found, params = checkpoints.restore_params(step)
-    finally:
-        checkpoints.close()
+    read = read_run(folder, step)
     tokenizer = Tokenizer(run.tokenizer_file)
     if tokenizer.vocab_size > config.model.vocab_size:
         raise RunError(
             f"{run.tokenizer_file} has {tokenizer.vocab_size} pieces, but the model embeds only "
             f"model.vocab_size {config.model.vocab_size}: this is not the run's tokenizer"
         )
-    return Run(run.path, config, params, found, tokenizer)
+    return Run(run.path, config, read.params, read.step, tokenizer)
 
 
-def untrained_run(folder: str | Path, config: ExperimentConfig | None = None) -> Path:
+def untrained_run(folder: str | Path, config: ContrastiveConfig | None = None) -> Path:
     """Makes a run folder that holds random weights: for trying things out, and for tests.
 
     Args:
@@ -169,11 +207,11 @@ def untrained_run(folder: str | Path, config: ExperimentConfig | None = None) ->
     return run.path
 
 
-def _random_params(config: ExperimentConfig) -> Any:
+def _random_params(config: ContrastiveConfig) -> Any:
     """Parameters of the right shapes, drawn by NumPy: compiling Flax's draws takes seconds."""
     side, length = config.model.image_size, config.model.text_length
     shapes = jax.eval_shape(
-        Limoe(config.model).init,
+        pair_model(config.model).init,
         jax.random.key(0),
         jax.ShapeDtypeStruct((1, side, side, 3), np.uint8),
         jax.ShapeDtypeStruct((1, length), np.int32),
@@ -193,7 +231,7 @@ def _random_params(config: ExperimentConfig) -> Any:
 @functools.lru_cache(maxsize=8)
 def _compiled(config: Any) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
     """The two embedding functions of a model config, compiled at their first call."""
-    model = Limoe(config)
+    model = pair_model(config)
 
     def images(params: Any, pixels: jax.Array, mask: jax.Array) -> jax.Array:
         found = model.apply({"params": params}, pixels, None, None, mask)

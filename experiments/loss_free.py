@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ..models import MoeConfig
 from ..routing import RoutingSums, update_bias
 
 
-def balance_biases(before: Any, after: Any, sums: dict[str, RoutingSums], config: MoeConfig) -> Any:
+def balance_biases(
+    before: Any,
+    after: Any,
+    sums: dict[str, RoutingSums],
+    routers: Callable[[str], MoeConfig],
+) -> Any:
     """Parameters with each router's bias moved from where it was before the step.
 
     The optimiser has no say in it: whatever it did to the biases (weight decay) is undone.
@@ -19,16 +26,20 @@ def balance_biases(before: Any, after: Any, sums: dict[str, RoutingSums], config
         before: the parameters that the step began with.
         after: those that the optimiser made.
         sums: of the whole batch, per sparse block.
-        config: `bias` is the rule, `bias_rate` the step; `none` changes nothing.
+        routers: of a block: `bias` is the rule, `bias_rate` the step; `none` changes nothing.
     """
-    if config.bias == "none":
+    moved = {block: sums[block] for block in sums if routers(block).bias != "none"}
+    if not moved:
         return after
-    encoder = dict(after["Encoder"])
-    for block, routed in sums.items():
-        bias = before["Encoder"][block]["Moe"]["Router"]["bias"]
+    old, new = flatten_dict(before), flatten_dict(after)
+    for block, routed in moved.items():
+        config = routers(block)
+        # A block's name is a part of the path: of `image/encoderblock_1` both words.
+        place = next(
+            path
+            for path in old
+            if path[-2:] == ("Router", "bias") and set(block.split("/")) <= set(path)
+        )
         wanted = jnp.sum(routed.assigned, axis=0)
-        moved = update_bias(bias, wanted, rate=config.bias_rate, rule=config.bias)
-        moe = encoder[block]["Moe"]
-        router = moe["Router"] | {"bias": moved}
-        encoder[block] = encoder[block] | {"Moe": moe | {"Router": router}}
-    return after | {"Encoder": encoder}
+        new[place] = update_bias(old[place], wanted, rate=config.bias_rate, rule=config.bias)  # pyright: ignore
+    return unflatten_dict(new)

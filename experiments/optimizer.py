@@ -9,6 +9,7 @@ import optax
 from optax import contrib
 
 from .config import OptimizerConfig
+from .palm_optimizer import palm_learning_rate, palm_optimizer
 
 Params = Any
 
@@ -18,6 +19,8 @@ def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
     `rsqrt` is lr · sqrt(warmup / step), the inverse square root of PaLM and V-MoE's 15B.
     """
+    if config.name == "palm":
+        return palm_learning_rate(config.lr, max(1, config.warmup))
     warm = max(1, min(config.warmup, steps))
     rest = max(1, steps - warm)
     if config.schedule == "cosine":
@@ -35,9 +38,12 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     """The optimiser of a run.
 
     `muon`: hidden matrices (attention, MLPs; each expert's on its own) by Muon (Jordan 2024),
-    everything else by Adam at `adam_lr`. `adamw` and `adafactor` are optax's. Weight decay is
-    decoupled and on matrices only.
+    everything else by Adam at `adam_lr`. `adamw` and `adafactor` are optax's, `palm` is
+    `palm_optimizer`. Weight decay is decoupled and on matrices only, but `palm`'s is its own.
     """
+    if config.name == "palm":
+        steady = max(1, config.warmup)
+        return palm_optimizer(config.lr, steady, momentum=config.b1, clip=config.clip)
     rate = learning_rate(config, steps)
     if config.name == "muon":
         ratio = config.adam_lr / config.lr

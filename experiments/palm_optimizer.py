@@ -45,12 +45,12 @@ def palm_optimizer(
         constant_steps: how long it is.
         momentum: β₁.
         decay: the exponent of β₂.
-        clip: largest global norm of the gradients.
+        clip: largest global norm of the gradients; 0 is off.
         min_scale: below this RMS (of zeros, say) parameters move as if they had it.
     """
     rate = palm_learning_rate(lr, constant_steps)
     return optax.chain(
-        optax.clip_by_global_norm(clip),
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.scale_by_factored_rms(factored=False, decay_rate=decay),
         optax.scale_by_learning_rate(rate, flip_sign=False),
         optax.scale_by_param_block_rms(min_scale),

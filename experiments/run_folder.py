@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from . import provenance
-from .config import ExperimentConfig
+from .config import KINDS, Experiment, kind_of
 from .config_files import FORMAT, describe_differences, differences, from_dict, to_dict
 from .errors import RunError
 from .files import canonical_json, copy_file, write_json
 from .lock import FolderLock
 
 
-def default_run_folder(preset: str, config: ExperimentConfig, base: ExperimentConfig) -> Path:
+def default_run_folder(preset: str, config: Experiment, base: Experiment) -> Path:
     """`runs/PRESET`, with eight digits of the overrides' hash where the config differs from it."""
     changes = differences(to_dict(base), to_dict(config))
     if not changes:
@@ -78,7 +78,7 @@ class RunFolder:
         """Whether training reached its last step."""
         return self.status_file.is_file() and bool(_read_json(self.status_file).get("finished"))
 
-    def read(self) -> tuple[ExperimentConfig, str]:
+    def read(self) -> tuple[Experiment, str]:
         """The run's config and the name of its preset.
 
         Raises:
@@ -97,9 +97,15 @@ class RunFolder:
                 f"{self.config_file} has format {data.get('format')!r}; this version reads "
                 f"format {FORMAT}: use the version of byways named in {self.provenance_file.name}"
             )
-        return from_dict(data.get("config", {})), str(data.get("preset", ""))
+        # Runs of before there were kinds are contrastive.
+        kind = data.get("kind", "contrastive")
+        if kind not in KINDS:
+            raise RunError(
+                f"{self.config_file} has kind {kind!r}; this version knows {', '.join(KINDS)}"
+            )
+        return from_dict(data.get("config", {}), KINDS[kind]), str(data.get("preset", ""))
 
-    def check_start(self, config: ExperimentConfig) -> bool:
+    def check_start(self, config: Experiment) -> bool:
         """Whether training would resume here (or start anew); takes no lock, writes nothing.
 
         Raises:
@@ -132,7 +138,7 @@ class RunFolder:
             )
         return True
 
-    def start(self, config: ExperimentConfig, preset: str) -> RunFolder:
+    def start(self, config: Experiment, preset: str) -> RunFolder:
         """Takes the folder for training: locks it, and writes or checks its config.
 
         Raises:
@@ -145,7 +151,12 @@ class RunFolder:
             # Again, since another process may have finished between the check and the lock.
             self.resumed = self.check_start(config)
             if not self.resumed:
-                data = {"format": FORMAT, "preset": preset, "config": to_dict(config)}
+                data = {
+                    "format": FORMAT,
+                    "kind": kind_of(config),
+                    "preset": preset,
+                    "config": to_dict(config),
+                }
                 write_json(self.config_file, data)
         except BaseException:
             self.close()

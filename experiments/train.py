@@ -14,10 +14,11 @@ import numpy as np
 
 from .checkpoints import Checkpoints
 from .compilation_cache import enable_compilation_cache
-from .config import ExperimentConfig
+from .config import Experiment
 from .config_files import to_dict
 from .errors import Interrupted, RunError
 from .flop_meter import FlopMeter
+from .initial_weights import begin_with
 from .interrupts import Interrupts
 from .metrics_log import MetricsLog
 from .progress import TrainingProgress
@@ -25,10 +26,10 @@ from .run_folder import RunFolder
 from .train_data import open_training_data
 from .train_state import State, Training, prepare
 from .validate import check
-from .validation import Validation
+from .validation import Validation, validation_of
 
 
-def train(config: ExperimentConfig, folder: Path | str, preset: str = "") -> Path:
+def train(config: Experiment, folder: Path | str, preset: str = "") -> Path:
     """Trains from the start, or from the newest whole checkpoint of `folder`.
 
     A run that was killed goes on where its last checkpoint stands, and ends with the same
@@ -46,6 +47,7 @@ def train(config: ExperimentConfig, folder: Path | str, preset: str = "") -> Pat
         ConfigError: the config's parts do not fit together.
         RunError: the folder is another run's, finished, or in use; the loss is not finite.
         CheckpointError: nothing whole to resume from, or a checkpoint could not be saved.
+        WeightsError: a folder of `config.init` is damaged, or is another model's.
         Interrupted: Ctrl-C; the run was saved first.
     """
     began = time.perf_counter()
@@ -57,19 +59,23 @@ def train(config: ExperimentConfig, folder: Path | str, preset: str = "") -> Pat
         checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
         state = training.start()
         restored = checkpoints.latest(state)
-        first = 0
+        first, news = 0, []
         if restored is not None:
             first, state = restored.step, restored.state
             data.set_state(restored.extra["data"])
+        elif config.init:
+            state["params"], news = begin_with(config, state["params"])
         log = MetricsLog(run.metrics_file, first, run.tensorboard)
         run.record_start(config.seed, first if restored else None)
-        validation = Validation(config, run.tokenizer_file)
+        validation = validation_of(config, run)
         try:
             with TrainingProgress(config.steps, first) as progress:
                 if restored is not None:
                     for reason in restored.rejected:
                         progress.print(f"checkpoint passed over: {reason}")
                     progress.print(f"going on from the checkpoint of step {first}")
+                for line in news:
+                    progress.print(line)
                 loop = _Loop(
                     config, training, checkpoints, log, progress, validation, interrupts, began
                 )
@@ -86,7 +92,7 @@ class _Loop:
 
     def __init__(
         self,
-        config: ExperimentConfig,
+        config: Experiment,
         training: Training,
         checkpoints: Checkpoints,
         log: MetricsLog,
@@ -101,7 +107,7 @@ class _Loop:
         self.began = began
         # Losses that were enqueued and not yet looked at, with the rows they came from.
         self.pending: deque[tuple[int, np.ndarray, Any]] = deque()
-        self.meter = FlopMeter(config)
+        self.meter = FlopMeter(training.task.flops, config.devices)
 
     def run(self, state: State, data: Any, first: int) -> None:
         config, batches = self.config, iter(data)
@@ -113,7 +119,7 @@ class _Loop:
             waited += time.perf_counter() - asked
             state, loss = self.training.step(state, self.training.put(batch))
             self.pending.append((step, batch["id"], loss))
-            self.meter.add(batch["text_mask"])
+            self.meter.add(batch)
             # One step stays in flight, so that the device never waits for this check.
             self.check_losses(leave=1)
             if step % config.log_every == 0 or step == config.steps:
@@ -142,7 +148,7 @@ class _Loop:
             if step == config.steps or (config.eval_every and step % config.eval_every == 0):
                 began = time.perf_counter()
                 metrics = self.validation.scores(state["params"])
-                score = metrics.get("top1")
+                score = metrics.get(self.validation.headline)
                 took = time.perf_counter() - began
                 self.log.write(step, "validation", metrics, {"seconds": took})
                 self.progress.print(f"step {step}  validation  " + _text(metrics))

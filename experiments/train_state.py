@@ -13,13 +13,14 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from ..models import MODALITIES, Limoe
 from ..routing import flat_statistics
-from .config import ExperimentConfig
+from .config import Experiment
 from .errors import ConfigError
+from .freezing import leave_frozen, stop_frozen, trained_mask
 from .loss_free import balance_biases
-from .objective import objective
 from .optimizer import learning_rate, make_optimizer
+from .task import Task
+from .tasks import task_of
 
 State = dict[str, Any]
 
@@ -29,7 +30,7 @@ class Training:
     """What a run needs on its devices.
 
     Attributes:
-        model: the module.
+        task: what is trained.
         start: seed -> the state at step 0: `params`, `opt_state`, `step`, and `interval`, sums
             of the metrics since the last metric line.
         step: (state, batch) -> (state, loss); compiled, and the state is donated.
@@ -37,7 +38,7 @@ class Training:
         read: state -> the metrics since the last call, and the state with an empty `interval`.
     """
 
-    model: Limoe
+    task: Task
     start: Callable[[], State]
     step: Callable[[State, dict[str, Array]], tuple[State, Array]]
     put: Callable[[dict[str, np.ndarray]], dict[str, Array]]
@@ -58,11 +59,12 @@ def local_mesh(devices: int) -> Mesh:
     return Mesh(np.array(there[: devices or None]), ("data",))
 
 
-def prepare(config: ExperimentConfig) -> Training:
+def prepare(config: Experiment) -> Training:
     """Builds the model, its optimiser and the sharded step; compiles nothing yet.
 
     Raises:
-        ConfigError: the devices are not there, or do not divide the batch.
+        ConfigError: the devices are not there, or do not divide the batch; a frozen place is not
+            in the model.
     """
     mesh = local_mesh(config.devices)
     count = mesh.devices.size
@@ -75,8 +77,9 @@ def prepare(config: ExperimentConfig) -> Training:
         )
     whole = NamedSharding(mesh, PartitionSpec())
     along_batch = NamedSharding(mesh, PartitionSpec("data"))
-    model = Limoe(config.model)
-    optimizer = make_optimizer(config.optimizer, config.steps)
+    task = task_of(config)
+    trained = trained_mask(jax.eval_shape(lambda: initial_params(config)), config.freeze)
+    optimizer = leave_frozen(make_optimizer(config.optimizer, config.steps), trained)
 
     def start() -> State:
         params = initial_params(config)
@@ -85,13 +88,13 @@ def prepare(config: ExperimentConfig) -> Training:
             "opt_state": optimizer.init(params),
             "step": jnp.zeros((), jnp.int32),
         }
-        return state | {"interval": empty_interval(config, params)}
+        return state | {"interval": empty_interval(task, params, config.batch_size)}
 
     def step(state: State, batch: dict[str, Array]) -> tuple[State, Array]:
         # Noise depends on seed and step alone, so that a resumed run draws the same.
         key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
         gradient = jax.value_and_grad(
-            lambda params: objective(model, params, batch, key, config), has_aux=True
+            lambda params: task.objective(stop_frozen(params, trained), batch, key), has_aux=True
         )
         (loss, (parts, sums)), grads = gradient(state["params"])
         updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
@@ -100,22 +103,24 @@ def prepare(config: ExperimentConfig) -> Training:
         interval = jax.tree.map(jnp.add, state["interval"], one)
         params = optax.apply_updates(state["params"], updates)
         new = {
-            "params": balance_biases(state["params"], params, sums, config.model.moe),
+            "params": balance_biases(state["params"], params, sums, task.routers),
             "opt_state": opt_state,
             "step": state["step"] + 1,
             "interval": interval,
         }
         return new, loss
 
+    inputs = tuple(jax.eval_shape(lambda: task.blank(1)))
+
     def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
-        return jax.device_put({k: batch[k] for k in ("image", "text", "text_mask")}, along_batch)
+        return jax.device_put({name: batch[name] for name in inputs}, along_batch)
 
     def read(state: State) -> tuple[dict[str, Array], State]:
         empty = jax.tree.map(jnp.zeros_like, state["interval"])
-        return interval_metrics(config, state), state | {"interval": empty}
+        return interval_metrics(config, task, state), state | {"interval": empty}
 
     return Training(
-        model=model,
+        task=task,
         start=jax.jit(start, out_shardings=whole),
         step=jax.jit(step, donate_argnums=0, out_shardings=(whole, whole)),
         put=put,
@@ -123,45 +128,26 @@ def prepare(config: ExperimentConfig) -> Training:
     )
 
 
-def example_inputs(config: ExperimentConfig) -> tuple[Array, Array, Array]:
-    """Two empty rows, as the model takes them: to make parameters and count things."""
-    model = config.model
-    side = model.image_size
-    images = jnp.zeros((2, side, side, 3), jnp.uint8)
-    text = jnp.zeros((2, model.text_length), jnp.int32)
-    return images, text, jnp.ones(text.shape, bool)
-
-
-def initial_params(config: ExperimentConfig) -> Any:
+def initial_params(config: Experiment) -> Any:
     """Fresh float32 parameters, drawn from the config's seed."""
-    key = jax.random.key(config.seed)
-    params = Limoe(config.model).init(key, *example_inputs(config))["params"]
-    if config.loss.contrastive == "sigmoid":
-        # SigLIP's start: nearly all pairs are negatives (arXiv 2303.15343, section 3.2).
-        params["sigmoid_bias"] = jnp.asarray(-10.0)
-    return params
+    return task_of(config).init(jax.random.key(config.seed))
 
 
-def empty_interval(config: ExperimentConfig, params: Any) -> dict[str, Any]:
+def empty_interval(task: Task, params: Any, batch_size: int) -> dict[str, Any]:
     """Zeros with the structure of one step's metrics; under jit, only their shapes are used."""
-    images, text, mask = example_inputs(config)
-    batch = {
-        name: jnp.zeros((config.batch_size, *like.shape[1:]), like.dtype)
-        for name, like in (("image", images), ("text", text), ("text_mask", mask))
-    }
-    _, (parts, sums) = objective(Limoe(config.model), params, batch, jax.random.key(0), config)
+    _, (parts, sums) = task.objective(params, task.blank(batch_size), jax.random.key(0))
     parts["grad_norm"] = jnp.zeros(())
     steps = jnp.ones(())
     return jax.tree.map(jnp.zeros_like, {"parts": parts, "routing": sums, "steps": steps})
 
 
-def interval_metrics(config: ExperimentConfig, state: State) -> dict[str, Array]:
+def interval_metrics(config: Experiment, task: Task, state: State) -> dict[str, Array]:
     """The metrics since the last line: means of losses, statistics of all the tokens."""
     interval = state["interval"]
     metrics = {name: total / interval["steps"] for name, total in interval["parts"].items()}
     rate = learning_rate(config.optimizer, config.steps)
     metrics["lr"] = jnp.asarray(rate(state["step"] - 1), jnp.float32)
     for layer, sums in interval["routing"].items():
-        for name, value in flat_statistics(sums, MODALITIES).items():
+        for name, value in flat_statistics(sums, task.modalities).items():
             metrics[f"routing/{layer}/{name}"] = value
     return metrics

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..models.config import ModelConfig
+from ..models import ImageTowerConfig, PalmConfig, TextTowerConfig, TwoTowerConfig, VmoeConfig
+from ..models.config import ModelConfig, sparse_blocks
+
+Stack = ModelConfig | VmoeConfig | ImageTowerConfig | TextTowerConfig
 
 
 def decoder_flops(
@@ -75,8 +78,12 @@ class Texts:
     squares: int
 
 
-def limoe_flops(
-    model: ModelConfig, examples: int, texts: Texts, *, rematerialised: bool = False
+def pair_flops(
+    model: ModelConfig | TwoTowerConfig,
+    examples: int,
+    texts: Texts,
+    *,
+    rematerialised: bool = False,
 ) -> tuple[float, float]:
     """Model and hardware FLOPs of training on so many pairs.
 
@@ -85,29 +92,92 @@ def limoe_flops(
     count text's padding and every slot of a capacity (a dropless layer has none to spare).
 
     Args:
-        model: the tower.
+        model: one tower for both, or one for each.
         examples: pairs.
         texts: of these.
         rematerialised: the forward pass is done twice.
     """
+    image: Stack
+    text: Stack
+    if isinstance(model, TwoTowerConfig):
+        image, text, seen = model.image, model.text, model.image.num_tokens
+        whole = model.text.pool == "last"
+    else:
+        image, text, seen, whole = model, model, (model.image_size // model.patch_size) ** 2, False
     patches = (model.image_size // model.patch_size) ** 2
-    real = examples * patches + texts.tokens
-    laid = examples * (patches + model.text_length)
-    squares = examples * patches**2 + texts.squares
-    all_squares = examples * (patches**2 + model.text_length**2)
-    embed = examples * (patches * 3 * model.patch_size**2 + 2 * model.embed_dim) * model.width
-    attention = 12 * model.depth * model.width
-    needed = 6 * (real * _block_parameters(model, 1.0) + embed) + attention * squares
+    rows, longest = examples * model.text_length, examples * model.text_length**2
+    # A tower that pools the last place reads padding as it reads words.
+    tokens, squares = (rows, longest) if whole else (texts.tokens, texts.squares)
+    embed = examples * patches * 3 * model.patch_size**2 * image.width
+    embed += examples * model.embed_dim * (image.width + text.width)
+
+    def total(words: int, word_squares: int, filled: bool) -> float:
+        found = 6.0 * embed
+        parts = ((image, examples * seen, examples * seen**2), (text, words, word_squares))
+        for tower, count, square in parts:
+            slots = (tower.moe.capacity_factor or 1.0) if filled else 1.0
+            found += 6 * count * _block_parameters(tower, slots)
+            found += 12 * tower.depth * tower.width * square
+        return found
+
+    done = total(rows, longest, True)
+    return total(tokens, squares, False), done * (4 / 3 if rematerialised else 1)
+
+
+def vmoe_flops(
+    model: VmoeConfig, images: int, *, rematerialised: bool = False
+) -> tuple[float, float]:
+    """Model and hardware FLOPs of training on so many images; counted as `pair_flops` does."""
+    tokens = images * model.num_tokens
+    patches = images * model.num_patches * 3 * model.patch_size**2 * model.width
+    head = images * model.width * (model.num_classes + model.pre_logits * model.width)
+    attention = 12 * model.depth * model.width * images * model.num_tokens**2
+    fixed = 6 * (patches + head) + attention
+    needed = 6 * tokens * _block_parameters(model, 1.0) + fixed
     factor = model.moe.capacity_factor or 1.0
-    done = 6 * (laid * _block_parameters(model, factor) + embed) + attention * all_squares
+    done = 6 * tokens * _block_parameters(model, factor) + fixed
     return float(needed), float(done) * (4 / 3 if rematerialised else 1)
 
 
-def _block_parameters(model: ModelConfig, slots: float) -> float:
+def palm_flops(
+    model: PalmConfig, real: int, laid: int, *, rematerialised: bool = False
+) -> tuple[float, float]:
+    """Model and hardware FLOPs of training on packed rows, by the paper's 6N + 12·L·H·Q·T a token.
+
+    N counts what a token meets, the table of embeddings once; T is the whole row.
+
+    Args:
+        model: the decoder.
+        real: tokens that are no padding.
+        laid: tokens of the rows, padding too.
+        rematerialised: the forward pass is done twice.
+    """
+    moe, sparse = model.moe, len(model.moe_layers)
+    span = model.heads * model.head_size
+
+    def each(slots: float) -> float:
+        fused = 2 * model.width * span + 2 * model.width * model.head_size
+        dense = 3 * model.width * model.hidden
+        mixed = 2 * model.width * model.hidden * (slots * moe.selected + moe.shared_experts)
+        mixed += model.width * moe.routed_experts
+        blocks = model.depth * fused + (model.depth - sparse) * dense + sparse * mixed
+        return decoder_flops(
+            blocks + model.vocab_size * model.width,
+            model.depth,
+            model.heads,
+            model.head_size,
+            model.max_length,
+        )
+
+    done = laid * each(moe.capacity_factor or 1.0)
+    return float(real * each(1.0)), float(done) * (4 / 3 if rematerialised else 1)
+
+
+def _block_parameters(model: Stack, slots: float) -> float:
     """Matrix elements that a token meets in all blocks; `slots` for each expert it chooses."""
     moe, width = model.moe, model.width
     mlp = 2 * width * model.hidden
-    sparse = len(model.moe_layers)
+    sparse = len(sparse_blocks(moe, model.depth))
     each = moe.shared_experts * mlp + width * moe.routed_experts
     if moe.router == "soft":
         # Slots of a group, not choices of a token; its group's tokens pay for them together.

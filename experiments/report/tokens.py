@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ...models import Limoe
+from ..contrastive import pair_model
 
 if TYPE_CHECKING:
     from ..library import Run
@@ -37,7 +37,7 @@ class Pairs:
 
 def route_images(run: Run, images: UInt8[np.ndarray, "n S S 3"]) -> dict[str, Pairs]:
     """Where the patches of images go, by layer."""
-    model = Limoe(run.config.model)
+    model = pair_model(run.config.model)
 
     @jax.jit
     def assign(params: Any, pixels: jax.Array, mask: jax.Array):
@@ -52,7 +52,7 @@ def route_texts(
     run: Run, ids: Int[np.ndarray, "n N"], real: Bool[np.ndarray, "n N"]
 ) -> dict[str, Pairs]:
     """Where the pieces of texts go, by layer; padding goes nowhere."""
-    model = Limoe(run.config.model)
+    model = pair_model(run.config.model)
 
     @jax.jit
     def assign(params: Any, ids: jax.Array, real: jax.Array, mask: jax.Array):

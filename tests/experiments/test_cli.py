@@ -10,6 +10,7 @@ import time
 import pytest
 from byways.experiments import cli, cli_commands
 from byways.experiments.cli_options import option_types
+from byways.experiments.config import ExperimentConfig
 from byways.experiments.presets import PRESETS, preset
 
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy")
@@ -154,7 +155,7 @@ def test_every_preset_is_listed_and_shown(capsys):
 
 
 def test_options_have_the_dotted_names_of_the_config():
-    names = set(option_types(cli_commands.TrainOptions))
+    names = set(option_types(cli_commands.TrainOptions[ExperimentConfig]))
     assert {"run", "steps", "model.moe.num_experts", "data.augment.flip"} <= names
     assert not any(name.startswith("config") for name in names)
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from byways.experiments.flop_meter import FlopMeter
 from byways.experiments.peak_flops import measured_peak, peak_flops, table_peak
+from byways.experiments.tasks import task_of
 from byways.experiments.utilisation import (
     Texts,
     decoder_flops,
-    limoe_flops,
+    pair_flops,
     rematerialised_flops,
     utilisation,
 )
@@ -38,12 +39,12 @@ MODEL = ModelConfig(
 
 def test_a_dense_tower_by_hand():
     dense = dataclasses.replace(MODEL, moe=MoeConfig(placement="none"))
-    needed, done = limoe_flops(dense, 3, Texts(tokens=12, squares=50))
+    needed, done = pair_flops(dense, 3, Texts(tokens=12, squares=50))
     block = 4 * 8 * 8 + 2 * 8 * 16
     embed = 3 * (4 * 48 + 2 * 4) * 8
     assert needed == 6 * ((3 * 4 + 12) * 2 * block + embed) + 12 * 2 * 8 * (3 * 16 + 50)
     assert done == 6 * (3 * 10 * 2 * block + embed) + 12 * 2 * 8 * 3 * (16 + 36)
-    assert limoe_flops(dense, 3, Texts(12, 50), rematerialised=True)[1] == pytest.approx(
+    assert pair_flops(dense, 3, Texts(12, 50), rematerialised=True)[1] == pytest.approx(
         4 / 3 * done
     )
 
@@ -53,9 +54,9 @@ def test_experts_count_for_those_who_choose_them():
     dense = dataclasses.replace(MODEL, moe=MoeConfig(placement="none"))
 
     def of(**moe):
-        return limoe_flops(dataclasses.replace(MODEL, moe=MoeConfig(num_experts=4, **moe)), 3, full)
+        return pair_flops(dataclasses.replace(MODEL, moe=MoeConfig(num_experts=4, **moe)), 3, full)
 
-    base = limoe_flops(dense, 3, full)[0]
+    base = pair_flops(dense, 3, full)[0]
     router = 6 * 30 * 8 * 4
     assert of(capacity_factor=1.0) == (base + router, base + router)
     needed, done = of(capacity_factor=1.5)
@@ -67,12 +68,12 @@ def test_experts_count_for_those_who_choose_them():
 
 
 def test_the_meter_counts_between_readings():
-    meter = FlopMeter(TINY, peak=1e9)
-    mask = np.ones((16, TINY.model.text_length), bool)
-    meter.add(mask)
+    meter = FlopMeter(task_of(TINY).flops, peak=1e9)
+    batch = {"text_mask": np.ones((16, TINY.model.text_length), bool)}
+    meter.add(batch)
     first = meter.read(2.0)
-    meter.add(mask)
-    meter.add(mask)
+    meter.add(batch)
+    meter.add(batch)
     second = meter.read(2.0)
     assert 0 < first["mfu"] <= first["hfu"]
     assert second["mfu"] == pytest.approx(2 * first["mfu"])

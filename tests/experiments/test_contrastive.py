@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.experiments.objective import count_groups, objective
+from byways.experiments.contrastive import count_groups, objective
 from byways.experiments.train_state import initial_params
 from byways.models import Limoe, ModelConfig, MoeConfig
 

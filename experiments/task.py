@@ -1,0 +1,42 @@
+"""What the trainer needs to know of a kind of experiment; it knows nothing else of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from ..models import MoeConfig
+from ..routing import RoutingSums
+
+Params = Any
+Batch = dict[str, Array]
+Parts = dict[str, Array]
+Objective = Callable[
+    [Params, Batch, Key[Array, ""]],
+    tuple[Float[Array, ""], tuple[Parts, dict[str, RoutingSums]]],
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A kind of experiment, made of its config.
+
+    Attributes:
+        modalities: names of what the routing sums tell apart.
+        blank: so many rows of zeros, as the model takes them.
+        init: draws the parameters.
+        objective: the loss, its named parts, and the routing sums of each sparse block.
+        routers: the config of the routing in a sparse block, by the block's name.
+        flops: model and hardware FLOPs of a training step on a batch.
+    """
+
+    modalities: tuple[str, ...]
+    blank: Callable[[int], Batch]
+    init: Callable[[Key[Array, ""]], Params]
+    objective: Objective
+    routers: Callable[[str], MoeConfig]
+    flops: Callable[[dict[str, np.ndarray]], tuple[float, float]]
