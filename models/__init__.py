@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .interop.kinds import MODEL_KINDS as MODEL_KINDS
     from .interop.kinds import model_kind as model_kind
     from .interop.kinds import parameter_shapes as parameter_shapes
+    from .interop.two_tower_files import read_two_tower as read_two_tower
     from .interop.vmoe_files import read_vmoe_checkpoint as read_vmoe_checkpoint
     from .interop.vmoe_tree import vmoe_config_of as vmoe_config_of
     from .language_loss import RowLosses as RowLosses
@@ -101,6 +102,7 @@ _HOMES = {
     "MODEL_KINDS": "interop.kinds",
     "model_kind": "interop.kinds",
     "parameter_shapes": "interop.kinds",
+    "read_two_tower": "interop.two_tower_files",
     "read_vmoe_checkpoint": "interop.vmoe_files",
     "vmoe_config_of": "interop.vmoe_tree",
 }

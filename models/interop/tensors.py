@@ -4,7 +4,7 @@ is made."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ _LONGEST_HEADER = 2**24
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a file's arrays; reads its header alone.
+def read_shapes(path: Path, *, ignored: Collection[str] = ()) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a file's arrays, but for those ignored; reads its header alone.
 
     Raises:
         WeightsError: the file is missing, damaged or no safetensors, or an array is of another type
@@ -31,7 +31,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     _check_length(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            parts = {name: file.get_slice(name) for name in file.keys() if name not in ignored}  # noqa: SIM118
             kinds = {name: str(part.get_dtype()) for name, part in parts.items()}
             shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
     except (OSError, safetensors.SafetensorError) as error:
@@ -44,8 +44,8 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays, float32. To be called once the shapes are known to be right.
+def read_arrays(path: Path, *, ignored: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """All arrays but those ignored, float32. To be called once the shapes are known to be right.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -55,6 +55,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {
                 name: file.get_tensor(name).astype(np.float32, copy=False)
                 for name in file.keys()  # noqa: SIM118
+                if name not in ignored
             }
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from error
