@@ -168,8 +168,8 @@ def _check_sizes(config: Any, shapes: Mapping[str, tuple[int, ...]], path: Path)
                 look(value, f"{where}.")
             elif isinstance(value, int) and not 0 <= value < 2**31:
                 raise WeightsError(f"{path}: {where} is {str(value)[:30]}, which is no size")
-        depth, side = getattr(part, "depth", 1), getattr(part, "image_size", 1)
-        experts = getattr(part, "routed_experts", 1)
+        depth, side = getattr(part, "depth", 0), getattr(part, "image_size", 0)
+        experts = getattr(part, "routed_experts", 0)
         if depth > len(shapes):
             raise WeightsError(f"{path}: {name}depth {depth} of {len(shapes)} arrays")
         if experts > min(elements, _MOST_EXPERTS):
