@@ -79,10 +79,10 @@ def save_model(
         raise WeightsError(f"a {kind} has a {wanted.__name__}, not a {type(config).__name__}")
     named: dict[str, Any] = flatten_dict(dict(arrays), sep="/")  # pyright: ignore
     flat = {name: np.asarray(value) for name, value in named.items()}
+    _check_arrays(kind, config, {name: value.shape for name, value in flat.items()}, "the arrays")
     for name, value in flat.items():
         if value.dtype.name not in ("float32", "float16", "bfloat16"):
             raise WeightsError(f"{name} is {value.dtype}; parameters are float32")
-    _check_arrays(kind, config, {name: value.shape for name, value in flat.items()}, "the arrays")
     described = {"format": FORMAT, "model": kind, "config": dataclasses.asdict(config)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from byways.models import (
     MODEL_KINDS,
+    ImageTowerConfig,
     ModelConfig,
     MoeConfig,
     PalmConfig,
+    TextTowerConfig,
+    TwoTowerConfig,
     VmoeConfig,
     WeightsError,
     load_model,
@@ -24,13 +27,21 @@ MOE = MoeConfig(num_experts=3, selected=2, task="added", bias="sign")
 CONFIGS = {
     "vmoe": VmoeConfig(image_size=8, patch_size=4, width=8, hidden=12, depth=2, heads=2, moe=MOE),
     "limoe": ModelConfig(*(8, 4, 8, 12, 2, 2), text_length=5, vocab_size=11, embed_dim=6, moe=MOE),
+    "two_tower": TwoTowerConfig(
+        ImageTowerConfig(8, 4, 8, 12, 2, 2, moe=MOE),
+        TextTowerConfig(5, 11, 8, 10, 1, 2, causal=True, moe=MOE),
+        embed_dim=6,
+    ),
     "palm": PalmConfig(
         *(11, 8, 12, 2, 2), head_size=4, moe=dataclasses.replace(MOE, batch_priority=False)
     ),
 }
 
 
-CONFIGS |= {kind: CONFIGS[kind.split("_")[0]] for kind in MODEL_KINDS if kind not in CONFIGS}
+# A part of a model has the config of the whole.
+CONFIGS |= {
+    f"{kind}_{part}": CONFIGS[kind] for kind in ("limoe", "two_tower") for part in ("image", "text")
+}
 
 
 def drawn(kind, config=None):
