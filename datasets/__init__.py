@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .building import build as build
     from .captions import draw_caption as draw_caption
     from .captions import training_concepts as training_concepts
+    from .clip_tokenizer import ClipTokenizer as ClipTokenizer
     from .config import AugmentConfig as AugmentConfig
     from .config import DataConfig as DataConfig
     from .config import ImageDataConfig as ImageDataConfig
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "AugmentConfig": "config",
     "Batch": "batches",
+    "ClipTokenizer": "clip_tokenizer",
     "Concept": "examples",
     "DataConfig": "config",
     "Examples": "examples",
