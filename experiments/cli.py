@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     },
     "import": {
         "vmoe": Command("import_vmoe", "PREFIX OUT", "read a published V-MoE checkpoint"),
+        "clip": Command("import_clip", "PATH OUT", "read a CLIP or a SigLIP"),
     },
     "export": Command(
         "export",

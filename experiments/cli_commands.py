@@ -174,6 +174,13 @@ def import_vmoe(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_clip(arguments: Sequence[str]) -> int:
+    """`byways import clip PATH OUT`"""
+    from .cli_import import import_clip as run
+
+    return run(arguments)
+
+
 def export(arguments: Sequence[str]) -> int:
     """`byways export RUN OUT [--step N] [--modality image]`"""
     from .cli_export import export as run

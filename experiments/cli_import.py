@@ -53,6 +53,45 @@ def import_vmoe(arguments: Sequence[str]) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImportClipOptions:
+    """Read a CLIP or a SigLIP, in transformers' or open_clip's layout, and write two towers.
+
+    CLIP's tokenizer comes along.
+
+    Attributes:
+        path: a folder with weights (safetensors) and settings (JSON), or its file of weights.
+        out: the folder to write; must not exist.
+    """
+
+    path: tyro.conf.Positional[Path]
+    out: tyro.conf.Positional[Path]
+
+
+def import_clip(arguments: Sequence[str]) -> int:
+    """`byways import clip PATH OUT`"""
+    options = parse(ImportClipOptions, arguments, "byways import clip")
+
+    check_new(options.out)
+
+    from ..models import read_two_tower, save_model
+
+    config, arrays = read_two_tower(options.path)
+    folder = options.path if options.path.is_dir() else options.path.parent
+    names = ("tokenizer.json", "vocab.json", "merges.txt") if config.text.causal else ()
+    beside = {name: folder / name for name in names if (folder / name).is_file()}
+    save_model(options.out, "two_tower", config, arrays, beside=beside)
+    count = sum(value.size for value in arrays.values())
+    image, text = config.image, config.text
+    print(
+        f"{options.out}: {count / 1e6:.1f} M parameters in {len(arrays)} arrays; images of "
+        f"{image.image_size} px by {image.depth} blocks of width {image.width}, texts of "
+        f"{text.text_length} pieces by {text.depth} of {text.width}; "
+        f"tokenizer: {', '.join(beside) or 'none'}"
+    )
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
 class UpcycleOptions:
     """Grow a sparse model: each expert of a sparse block begins as the dense block's MLP.
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from byways.experiments.cli import main
 from byways.models import TwoTower, WeightsError, load_model, read_two_tower, save_model
 from flax.traverse_util import unflatten_dict
 
@@ -54,6 +55,7 @@ def test_logits_equal_theirs(name):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # theirs
 def test_living_libraries_agree(tmp_path):
     for peer in ("torch", "transformers", "open_clip"):
         pytest.importorskip(peer)
@@ -71,6 +73,19 @@ def test_a_folder_of_ours_comes_back(tmp_path):
     found = load_model(tmp_path / "ours")
     assert (found.kind, found.config) == ("two_tower", config)
     jax.tree.map(np.testing.assert_array_equal, found.params, unflatten_dict(arrays, sep="/"))
+
+
+def test_the_command_writes_a_folder_with_its_tokenizer(tmp_path, capsys):
+    source, out = tmp_path / "theirs", tmp_path / "ours"
+    shutil.copytree(PARITY / "open_clip_quick", source)
+    shutil.copy(PARITY / "tokenizer" / "vocab.json", source)
+    assert main(["import", "clip", str(source), str(out)]) == 0
+    assert "texts of 7 pieces by 2 of 16; tokenizer: vocab.json" in capsys.readouterr().out
+    names = {path.name for path in out.iterdir()}
+    assert names == {"model.safetensors", "config.json", "vocab.json"}
+    assert load_model(out).config == read_two_tower(source)[0]
+    assert main(["import", "clip", str(source), str(out)]) == 1
+    assert "exists" in capsys.readouterr().err
 
 
 @pytest.fixture
