@@ -130,10 +130,11 @@ def upcycle(arguments: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(f"{options.folder}: {error}") from error
     save_model(options.out, grown.kind, grown.config, grown.params)
-    shapes = parameter_shapes(grown.kind, grown.config)
-    sparse = sum(name.endswith("Moe/Router/dense/kernel") for name in shapes)
+    before, after = (parameter_shapes(one.kind, one.config) for one in (dense, grown))
+    sparse = sum(name.endswith("Moe/Router/dense/kernel") for name in after.keys() - before)
+    counts = [sum(map(math.prod, shapes.values())) / 1e6 for shapes in (before, after)]
     print(
         f"{options.out}: {options.moe.num_experts} experts in each of {sparse} blocks; "
-        f"{sum(map(math.prod, shapes.values())) / 1e6:.1f} M parameters"
+        f"{counts[0]:.2f} M parameters became {counts[1]:.2f} M"
     )
     return 0

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .config import ModelConfig as ModelConfig
     from .config import MoeConfig as MoeConfig
     from .config_json import config_from_json as config_from_json
-    from .config_json import type_name as type_name
     from .contrastive import sigmoid_loss as sigmoid_loss
     from .contrastive import softmax_loss as softmax_loss
     from .generation import generate as generate
@@ -63,7 +62,6 @@ _HOMES = {
     "ModelConfig": "config",
     "MoeConfig": "config",
     "config_from_json": "config_json",
-    "type_name": "config_json",
     "softmax_loss": "contrastive",
     "sigmoid_loss": "contrastive",
     "MODALITIES": "limoe",

@@ -34,13 +34,6 @@ def config_from_json(
     return _build(kind, data, where, problems, hint), problems
 
 
-def type_name(kind: Any) -> str:
-    """A field's type in words: the choices of a `Literal`, else its name."""
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(kind)))
-    return kind.__name__ if isinstance(kind, type) else str(kind)
-
-
 def _build(kind: Any, data: Any, path: str, problems: list[str], hint: Callable) -> Any:
     hints = typing.get_type_hints(kind)
     if not isinstance(data, Mapping):
@@ -55,7 +48,7 @@ def _build(kind: Any, data: Any, path: str, problems: list[str], hint: Callable)
             continue
         values[key], fits = _convert(hints[key], value, where, problems, hint)
         if not fits:
-            expected = type_name(hints[key])
+            expected = _type_name(hints[key])
             problems.append(f"{where} is {_shown(value)}; expected {expected}")
     if len(problems) > before:
         return None
@@ -103,6 +96,13 @@ def _convert(kind: Any, value: Any, path: str, problems: list, hint: Callable) -
     if kind is int and isinstance(value, bool):
         return value, False
     return value, isinstance(value, kind)
+
+
+def _type_name(kind: Any) -> str:
+    """A field's type in words: the choices of a `Literal`, else its name."""
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _shown(value: Any) -> str:

@@ -130,7 +130,7 @@ def test_from_folder_to_folder(tmp_path, capsys):
     arguments = ["--moe.num-experts", "4", "--moe.selected", "2", "--moe.renormalize", "True"]
     folders = [str(tmp_path / "dense"), str(tmp_path / "sparse")]
     assert cli.main(["upcycle", *folders, *arguments]) == 0
-    assert "4 experts in each of 1 blocks; 0.0 M parameters" in capsys.readouterr().out
+    assert "4 experts in each of 1 blocks; 0.00 M parameters became" in capsys.readouterr().out
     loaded = load_model(tmp_path / "sparse")
     expected = upcycle_model(limoe, MOE, jax.random.key(0))
     assert loaded.config == expected.config
