@@ -73,8 +73,7 @@ def save_model(
     folder = Path(folder)
     if os.path.lexists(folder):
         raise WeightsError(f"{folder} exists: name another folder, or remove it")
-    _check_kind(kind, "kind")
-    wanted = MODEL_KINDS[kind].config_class()
+    wanted = MODEL_KINDS[_known_kind(kind, "kind")].config_class()
     if type(config) is not wanted:
         raise WeightsError(f"a {kind} has a {wanted.__name__}, not a {type(config).__name__}")
     named: dict[str, Any] = flatten_dict(dict(arrays), sep="/")  # pyright: ignore
@@ -134,15 +133,14 @@ def read_model_config(folder: Path | str) -> tuple[str, Any]:
         raise WeightsError(f"{path}: cannot be read ({error})") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise WeightsError(f"{path}: no config of a model in format {FORMAT}")
-    kind = found.get("model")
-    _check_kind(kind, f"{path}: model")
+    kind = _known_kind(found.get("model"), f"{path}: model")
     config, problems = config_from_json(MODEL_KINDS[kind].config_class(), found.get("config"))
     if problems:
         raise WeightsError(f"{path}: {'; '.join(problems[:5])}")
     return kind, config
 
 
-def _check_kind(kind: Any, what: str) -> None:
+def _known_kind(kind: Any, what: str) -> str:
     if not isinstance(kind, str) or kind not in MODEL_KINDS:
         raise WeightsError(
             f"{what} is {str(kind)[:80]!r}, expected one of {', '.join(MODEL_KINDS)}"
