@@ -145,6 +145,7 @@ def _known_kind(kind: Any, what: str) -> str:
         raise WeightsError(
             f"{what} is {str(kind)[:80]!r}, expected one of {', '.join(MODEL_KINDS)}"
         )
+    return kind
 
 
 def _check_arrays(kind: str, config: Any, shapes: Mapping, where: str) -> None:
