@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .pathway import cut_pathway as cut_pathway
     from .resize import at_resolution as at_resolution
     from .resize import resize_positions as resize_positions
+    from .soft_presets import SOFT as SOFT
     from .stacking import stack_blocks as stack_blocks
     from .stacking import unstack_blocks as unstack_blocks
     from .two_tower import TwoTower as TwoTower
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .vmoe_presets import VMOE as VMOE
 
 _HOMES = {
+    "SOFT": "soft_presets",
     "stack_blocks": "stacking",
     "unstack_blocks": "stacking",
     "ModelConfig": "config",

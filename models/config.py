@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-Placement = Literal["every", "last", "none"]
+Placement = Literal["every", "last", "final", "none"]
 Dispatcher = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
 Router = Literal["top_k", "switch", "gshard", "sigmoid", "hash", "random", "expert_choice", "soft"]
 Positions = Literal["learned", "sincos2d", "none"]
@@ -18,8 +18,9 @@ class MoeConfig:
     """The sparse layers of a stack.
 
     Attributes:
-        placement: `every`: blocks n-1, 2n-1, ...; `last`: the last n odd blocks;
-            `none`: no sparse block, which makes the dense twin.
+        placement: `every`: blocks n-1, 2n-1, ...; `last`: the last n odd blocks (V-MoE);
+            `final`: the last n, odd and even (Soft MoE); `none`: no sparse block, which makes the
+            dense twin.
         n: the n of the placement.
         num_experts: E.
         selected: K, experts chosen per token. For expert choice K * capacity_factor is the
@@ -114,7 +115,7 @@ class StackConfig:
         grid: rows and columns of patches, the last tokens of a sequence.
         positions: `none` where what embeds the tokens has added its own.
         pre_norm: a LayerNorm before the first block (CLIP's images).
-        activation: of the MLPs. Experts have GELU's tanh form and no other.
+        activation: of the MLPs, the experts among them.
         epsilon: of the LayerNorms.
         qk_norm: LayerNorm over each head's queries and keys.
         scan: trace and compile one block of each run of equal ones, whatever the depth: the same
@@ -202,5 +203,7 @@ def sparse_blocks(moe: MoeConfig, depth: int) -> tuple[int, ...]:
         return ()
     if moe.placement == "every":
         return tuple(range(moe.n - 1, depth, moe.n))
+    if moe.placement == "final":
+        return tuple(range(max(depth - moe.n, 0), depth))
     odd = range(1, depth, 2)
     return tuple(odd[len(odd) - moe.n :])
