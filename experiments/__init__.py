@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from .errors import RunError as RunError
     from .errors import UsageError as UsageError
     from .evaluation import evaluate_run as evaluate_run
+    from .export import export_run as export_run
     from .library import Run as Run
     from .library import load as load
     from .metrics_log import MetricsLog as MetricsLog
+    from .pathways import PathwayReport as PathwayReport
+    from .pathways import export_pathway as export_pathway
     from .presets import PRESETS as PRESETS
     from .presets import preset as preset
     from .report import write_report as write_report
@@ -39,6 +42,7 @@ _HOMES = {
     "ExperimentError": "errors",
     "Interrupted": "errors",
     "MetricsLog": "metrics_log",
+    "PathwayReport": "pathways",
     "PRESETS": "presets",
     "Restored": "checkpoints",
     "Run": "library",
@@ -48,6 +52,8 @@ _HOMES = {
     "check": "validate",
     "enable_compilation_cache": "compilation_cache",
     "evaluate_run": "evaluation",
+    "export_pathway": "pathways",
+    "export_run": "export",
     "from_dict": "config_files",
     "load": "library",
     "preset": "presets",
@@ -64,6 +70,7 @@ __all__ = [
     "ExperimentError",
     "Interrupted",
     "MetricsLog",
+    "PathwayReport",
     "Restored",
     "Run",
     "RunError",
@@ -72,6 +79,8 @@ __all__ = [
     "check",
     "enable_compilation_cache",
     "evaluate_run",
+    "export_pathway",
+    "export_run",
     "from_dict",
     "load",
     "preset",

@@ -103,6 +103,16 @@ def test_experts_that_are_used_little_can_go_too():
     assert share.config.moe.kept_experts == cut.config.moe.kept_experts
 
 
+def test_routing_by_task_alone_leaves_k_experts():
+    moe = MoeConfig(n=1, num_experts=E, selected=2, task="alone")
+    model = drawn("limoe", dataclasses.replace(CONFIG, depth=1, moe=moe))
+    wanted, routing = embedded(model, "text")
+    cut = cut_pathway(model, "text", {n: sums.assigned[1] for n, sums in routing.items()})
+    table = model.params["Encoder"]["encoderblock_0"]["Moe"]["Router"]["task"]
+    assert cut.config.moe.kept_experts == tuple(sorted(np.argsort(-table[1])[:2].tolist()))
+    np.testing.assert_array_equal(embedded(cut, "text")[0], wanted)
+
+
 def test_two_towers_come_apart():
     image = ImageTowerConfig(8, 4, 8, 12, 2, 2, moe=dataclasses.replace(MOE, num_experts=3))
     config = TwoTowerConfig(image, embed_dim=6)
