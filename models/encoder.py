@@ -50,7 +50,15 @@ class Block(nn.Module):
         inner = nn.LayerNorm(epsilon=c.epsilon, dtype=dtype, name="LayerNorm_1")(tokens)
         if not self.sparse:
             return tokens + Mlp(c.hidden, dtype, c.activation, name="Mlp")(inner), None, None
-        moe = Moe(c.moe, c.hidden, self.num_modalities, dtype, kept=self.kept, name="Moe")
+        moe = Moe(
+            c.moe,
+            c.hidden,
+            self.num_modalities,
+            dtype,
+            kept=self.kept,
+            activation=c.activation,
+            name="Moe",
+        )
         change, sums, assignment = moe(
             inner, mask, modality, train=train, noise_keys=noise_keys, noise=noise, ids=ids
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..routing import ExpertMlp
+from .config import Activation
 from .mlp import BIAS_INIT, KERNEL_INIT
 
 
@@ -17,13 +18,14 @@ class Experts(nn.Module):
     num_experts: int
     hidden: int
     shared_init: bool
+    activation: Activation = "gelu_tanh"
 
     @nn.compact
     def __call__(self, width: int) -> ExpertMlp:
         """The experts for tokens of width D."""
         up, up_bias = self._dense("Dense_0", width, self.hidden)
         down, down_bias = self._dense("Dense_1", self.hidden, width)
-        return ExpertMlp(up, up_bias, down, down_bias)
+        return ExpertMlp(up, up_bias, down, down_bias, self.activation)
 
     def _dense(self, name: str, inputs: int, outputs: int) -> tuple[Array, Array]:
         return _ExpertDense(self.num_experts, inputs, outputs, self.shared_init, name=name)()

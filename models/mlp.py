@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from .activations import ACTIVATIONS
+from ..routing import ACTIVATIONS
 from .config import Activation
 
 KERNEL_INIT = nn.initializers.xavier_uniform()

@@ -27,7 +27,7 @@ from ..routing import (
     router_noise,
     routing_sums,
 )
-from .config import MoeConfig
+from .config import Activation, MoeConfig
 from .experts import Experts
 from .mlp import Mlp
 from .router import Router, SoftRouter
@@ -50,6 +50,7 @@ class Moe(nn.Module):
         shared_init: all experts start equal, as V-MoE's do, rather than independent.
         kept: numbers of the experts that are there, of a pathway (`cut_pathway`); None is all.
             The router knows all of them still, and a token loses those that are gone.
+        activation: of the experts.
     """
 
     config: MoeConfig
@@ -58,6 +59,7 @@ class Moe(nn.Module):
     dtype: DTypeLike = jnp.float32
     shared_init: bool = True
     kept: tuple[int, ...] | None = None
+    activation: Activation = "gelu_tanh"
 
     @nn.compact
     def __call__(
@@ -105,7 +107,7 @@ class Moe(nn.Module):
         hidden = self.hidden // config.granularity
         clean = jnp.where(mask[..., None], tokens, 0)
         there = config.routed_experts if self.kept is None else len(self.kept)
-        experts = Experts(there, hidden, self.shared_init, name="Mlp")
+        experts = Experts(there, hidden, self.shared_init, self.activation, name="Mlp")
         rows = clean.astype(self.dtype)
         if config.router == "soft":
             if self.kept is not None:
@@ -127,7 +129,8 @@ class Moe(nn.Module):
             sums = routing_sums(routing, modality, self.num_modalities)
         outputs = outputs.astype(self.dtype)
         if config.shared_experts:
-            shared = Mlp(config.shared_experts * self.hidden, dtype=self.dtype, name="Shared")
+            wide = config.shared_experts * self.hidden
+            shared = Mlp(wide, self.dtype, self.activation, name="Shared")
             outputs += jnp.where(mask[..., None], shared(rows), 0)
         return outputs, sums, assignment
 

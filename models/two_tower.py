@@ -33,12 +33,6 @@ class TwoTower(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        for name, tower in (("image", c.image), ("text", c.text)):
-            if tower.moe.placement != "none" and tower.activation != "gelu_tanh":
-                raise ValueError(
-                    f"{name}.activation is {tower.activation!r} in a sparse tower; experts know "
-                    "'gelu_tanh' alone: choose that, or a dense tower"
-                )
         self.image = ImageTower(c.image, c.image_stack, c.embed_dim)
         self.text = TextTower(c.text, c.text_stack, c.embed_dim)
         start = math.log(1 / c.initial_temperature)

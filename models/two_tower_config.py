@@ -29,7 +29,7 @@ class ImageTowerConfig:
             (`map`, SigLIP).
         projection: to the common space: `linear`, `affine` (with a bias), or `none`, for which
             D must be the common space's width.
-        activation: of the MLPs; sparse towers have `gelu_tanh`, as experts do.
+        activation: of the MLPs, the experts among them.
         epsilon: of the LayerNorms.
         moe: the sparse blocks.
     """
@@ -71,7 +71,7 @@ class TextTowerConfig:
             attention and in routing.
         projection: to the common space: `linear`, `affine` (with a bias), or `none`, for which
             D must be the common space's width.
-        activation: of the MLPs; sparse towers have `gelu_tanh`, as experts do.
+        activation: of the MLPs, the experts among them.
         epsilon: of the LayerNorms.
         moe: the sparse blocks.
     """

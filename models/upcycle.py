@@ -41,7 +41,7 @@ def upcycle_model(
 
     Raises:
         ValueError: the model is sparse already, no block would become so, the router has no
-            plain kernel, the noise is negative, or the MLPs are not such as experts are.
+            plain kernel, or the noise is negative.
     """
     _check_growable(moe, noise)
     stacks = _stacks(model, towers)
@@ -58,11 +58,6 @@ def upcycle_model(
         if not sparse:
             raise ValueError(
                 f"{where}placement {moe.placement!r} with n={moe.n} makes no block sparse"
-            )
-        if getattr(place, "activation", "gelu_tanh") != "gelu_tanh":
-            raise ValueError(
-                f"{where}its MLPs have activation {place.activation!r}, and experts have "
-                "'gelu_tanh': they would not be copies"
             )
         # Each tower its own draws; those of the first are the only ones of one stack.
         drawn = key if number == 0 else jax.random.fold_in(key, place.depth + number)

@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .activations import ACTIVATIONS as ACTIVATIONS
+    from .activations import ActivationName as ActivationName
+    from .activations import gelu as gelu
     from .assignment import Assignment as Assignment
     from .assignment import pair_of_slot as pair_of_slot
     from .auxiliary import auxiliary_losses as auxiliary_losses
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from .exchange import exchange_bytes as exchange_bytes
     from .expert_choice import route_expert_choice as route_expert_choice
     from .experts import ExpertMlp as ExpertMlp
-    from .experts import gelu as gelu
     from .experts import mlp as mlp
     from .information import information_bias as information_bias
     from .information import mutual_information as mutual_information
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from .top_k import router_noise as router_noise
 
 _FILES = {
+    "activations": ["ACTIVATIONS", "ActivationName", "gelu"],
     "assignment": ["Assignment", "pair_of_slot"],
     "auxiliary": ["auxiliary_losses"],
     "balance": ["PoolSums"],
@@ -89,7 +92,7 @@ _FILES = {
     "dispatchers": ["DISPATCHERS", "NEED_CAPACITY", "Dispatcher", "DispatcherName", "dispatch"],
     "exchange": ["exchange_bytes"],
     "expert_choice": ["route_expert_choice"],
-    "experts": ["ExpertMlp", "gelu", "mlp"],
+    "experts": ["ExpertMlp", "mlp"],
     "information": ["information_bias", "mutual_information", "normalised_information"],
     "label_counts": ["Contingency", "contingency"],
     "losses": [
@@ -127,12 +130,14 @@ _WHERE = {name: file for file, names in _FILES.items() for name in names}
 
 
 __all__ = [
+    "ACTIVATIONS",
     "BIASED",
     "DISPATCHERS",
     "LEARNED",
     "NEED_CAPACITY",
     "NOT_CAUSAL",
     "ROUTERS",
+    "ActivationName",
     "Assignment",
     "BiasRule",
     "Contingency",

@@ -46,7 +46,7 @@ def shard_with_capacity(
 ) -> Float[Array, "g T D"]:
     """One device's part where experts have slots: index dispatch into buffers that travel."""
     w = experts.astype(tokens.dtype)
-    away = AwayExperts(w.up, w.up_bias, w.down, w.down_bias, axis=axis)
+    away = AwayExperts(*w.weights, w.activation, axis=axis)
     return dispatch_index(assignment, tokens, away)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +11,11 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from .activations import ACTIVATIONS, ActivationName
 from .leaf import Leaf
 
 # The leaves of an ExpertMlp; inside loops over experts those of one, without the first axis.
 Weights = tuple[Array, Array, Array, Array]
-
-
-def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """GELU by its tanh approximation, as in ViT and V-MoE."""
-    return jax.nn.gelu(x, approximate=True)
 
 
 def mlp(
@@ -27,17 +24,18 @@ def mlp(
     down: Float[Array, "H D"],
     down_bias: Float[Array, " D"],
     x: Float[Array, "... D"],
+    activation: ActivationName = "gelu_tanh",
 ) -> Float[Array, "... D"]:
     """One dense MLP, in the type of `x`."""
     dtype = x.dtype
-    h = gelu(x @ up.astype(dtype) + up_bias.astype(dtype))
+    h = ACTIVATIONS[activation](x @ up.astype(dtype) + up_bias.astype(dtype))
     return h @ down.astype(dtype) + down_bias.astype(dtype)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ExpertMlp:
-    """E experts, each `gelu(x @ up + up_bias) @ down + down_bias`.
+    """E experts, each `activation(x @ up + up_bias) @ down + down_bias`.
 
     A pytree whose leaves all lead with the axis of experts, so that it can be
     mapped, scanned, sharded or cut by expert.
@@ -47,6 +45,7 @@ class ExpertMlp:
         up_bias: (E, H).
         down: (E, H, D).
         down_bias: (E, D).
+        activation: a form of GELU.
 
     Inside a scan or map over E, an instance holds one expert, without that axis.
     """
@@ -55,6 +54,7 @@ class ExpertMlp:
     up_bias: Leaf
     down: Leaf
     down_bias: Leaf
+    activation: ActivationName = dataclasses.field(metadata={"static": True}, default="gelu_tanh")
 
     @property
     def weights(self) -> Weights:
@@ -71,32 +71,36 @@ class ExpertMlp:
         Between the forward and the backward pass only the (E, N, H) sums before the GELU are
         kept. Reverse-mode derivatives only.
         """
-        return _batched(x, self.astype(x.dtype).weights)
+        out: Array = _batched(self.activation, x, self.astype(x.dtype).weights)
+        return out
 
 
-@jax.custom_vjp
-def _batched(x: Float[Array, "E N D"], weights: Weights) -> Float[Array, "E N D"]:
-    return _batched_fwd(x, weights)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _batched(
+    activation: ActivationName, x: Float[Array, "E N D"], weights: Weights
+) -> Float[Array, "E N D"]:
+    return _batched_fwd(activation, x, weights)[0]
 
 
-def _batched_fwd(x, weights):
+def _batched_fwd(activation, x, weights):
     up, up_bias, down, down_bias = weights
     sums = jnp.einsum("end,edh->enh", x, up) + up_bias[:, None]
-    out = jnp.einsum("enh,ehd->end", gelu(sums), down) + down_bias[:, None]
+    out = jnp.einsum("enh,ehd->end", ACTIVATIONS[activation](sums), down) + down_bias[:, None]
     return out, (x, sums, weights)
 
 
-def _batched_bwd(residuals, grad):
+def _batched_bwd(activation, residuals, grad):
     """Written out for the sake of memory: each (E, N, H) array is gone before the next is made.
 
     Automatic differentiation would keep the GELU, its tanh, and the sums, all (E, N, H).
     """
     x, sums, (up, _, down, _) = residuals
-    d_down = _down_gradient(gelu(sums), grad)
+    act = ACTIVATIONS[activation]
+    d_down = _down_gradient(act(sums), grad)
     # What follows waits for `d_down`, so that the GELU's memory is free again.
     sums, grad, d_down = lax.optimization_barrier((sums, grad, d_down))
     d_hidden = jnp.einsum("end,ehd->enh", grad, down)
-    (d_sums,) = jax.vjp(gelu, sums)[1](d_hidden)
+    (d_sums,) = jax.vjp(act, sums)[1](d_hidden)
     d_up = jnp.einsum("end,enh->edh", x, d_sums)
     d_x = jnp.einsum("enh,edh->end", d_sums, up)
     return d_x, (d_up, jnp.sum(d_sums, axis=1), d_down, jnp.sum(grad, axis=1))

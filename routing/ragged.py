@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .experts import ExpertMlp, Weights, gelu
+from .activations import ACTIVATIONS, ActivationName
+from .experts import ExpertMlp, Weights
 
 Activation = Callable[[Array], Array]  # element by element
 
@@ -78,30 +79,33 @@ def grouped_mlp(
     inside = (jnp.arange(rows.shape[0], dtype=jnp.int32) < jnp.sum(sizes))[:, None]
     # Nobody's rows are blanked where they are narrow, on the way in and out, backwards too.
     weights = experts.astype(rows.dtype).weights
-    out: Any = _mlp(products, jnp.where(inside, rows, 0), weights, sizes)
+    rows = jnp.where(inside, rows, 0)
+    out: Any = _mlp(products, experts.activation, rows, weights, sizes)
     return jnp.where(inside, out, 0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _mlp(
     products: RaggedProducts,
+    activation: ActivationName,
     rows: Float[Array, "R D"],
     weights: Weights,
     sizes: Int[Array, " E"],
 ) -> Float[Array, "R D"]:
-    return _mlp_fwd(products, rows, weights, sizes)[0]
+    return _mlp_fwd(products, activation, rows, weights, sizes)[0]
 
 
-def _mlp_fwd(products, rows, weights, sizes):
+def _mlp_fwd(products, activation, rows, weights, sizes):
     up, up_bias, down, down_bias = weights
     sums = products.linear(rows, up, up_bias, sizes, unchanged)
-    out = products.linear(sums, down, down_bias, sizes, gelu)
+    out = products.linear(sums, down, down_bias, sizes, ACTIVATIONS[activation])
     return out, (rows, sums, weights, sizes)
 
 
-def _mlp_bwd(products, residuals, grad):
+def _mlp_bwd(products, activation, residuals, grad):
     rows, sums, (up, _, down, _), sizes = residuals
-    d_sums, d_down, d_down_bias = products.transpose(grad, sums, down, sizes, gelu)
+    act = ACTIVATIONS[activation]
+    d_sums, d_down, d_down_bias = products.transpose(grad, sums, down, sizes, act)
     d_rows, d_up, d_up_bias = products.transpose(d_sums, rows, up, sizes, unchanged)
     return d_rows, (d_up, d_up_bias, d_down, d_down_bias), None
 

@@ -30,7 +30,9 @@ CONFIGS = {
     "vmoe": VmoeConfig(8, 4, 8, 12, 2, 2, num_classes=3, moe=NONE),
     "limoe": ModelConfig(8, 4, 8, 12, 2, 2, text_length=5, vocab_size=11, embed_dim=6, moe=NONE),
     "two_tower": TwoTowerConfig(
-        ImageTowerConfig(8, 4, 8, 12, 2, 2), TextTowerConfig(5, 11, 8, 10, 2, 2), embed_dim=6
+        ImageTowerConfig(8, 4, 8, 12, 2, 2, activation="quick_gelu"),
+        TextTowerConfig(5, 11, 8, 10, 2, 2, activation="gelu"),
+        embed_dim=6,
     ),
 }
 MOE = MoeConfig(num_experts=4, selected=2, renormalize=True)
@@ -108,8 +110,8 @@ def test_one_tower_of_two_can_grow_and_both_draw_their_own_routers():
         (VmoeConfig(depth=2, moe=MOE), MOE, {}, r"blocks \(1,\) are sparse already"),
         (PalmConfig(), MOE, {}, "a palm does not grow"),
         (
-            TwoTowerConfig(ImageTowerConfig(activation="quick_gelu")),
-            *(MOE, {}, "image: its MLPs have activation 'quick_gelu'"),
+            TwoTowerConfig(ImageTowerConfig(depth=1)),
+            *(MOE, {}, "image: placement 'every' with n=2 makes no block sparse"),
         ),
     ],
 )

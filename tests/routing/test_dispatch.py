@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.routing import Assignment, ExpertMlp, dispatch, route_top_k
+from byways.routing import Assignment, ExpertMlp, dispatch, mlp, route_top_k
 from byways.routing.dispatch_blocked import dispatch_blocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -168,3 +168,36 @@ def test_sharded_groups_give_the_same(name):
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     a, x = (jax.device_put(part, spread) for part in arguments[:2])
     agree(step(name)(a, x, arguments[2]), step("einsum")(*arguments), 1e-4)
+
+
+@functools.cache
+def every_expert_on_every_token():
+    """The same sum with nothing sparse about it, and its gradients by JAX's own rules."""
+
+    def loss(weights, x, assignment, cotangent):
+        g = jnp.arange(x.shape[0])[:, None]
+        share = jnp.zeros((*x.shape[:2], assignment.num_experts))
+        weight = jnp.where(assignment.kept, assignment.weight, 0)
+        share = share.at[g, assignment.token, assignment.expert].add(weight, mode="drop")
+        out = jax.vmap(lambda *one: mlp(*one, x, weights.activation))(*weights.weights)
+        out = jnp.einsum("gte,egtd->gtd", share, out)
+        return jnp.sum(out * cotangent), out
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_experts_may_have_another_form_of_gelu(name):
+    a, x, weights, *_ = make()
+    weights = dataclasses.replace(weights, activation="quick_gelu")
+    cotangent = jnp.cos(jnp.arange(x.size, dtype=jnp.float32)).reshape(x.shape)
+
+    def loss(weights, x):
+        out = dispatch(name, a, x, weights)
+        return jnp.sum(out * cotangent), out
+
+    found = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(weights, x)
+    expected = every_expert_on_every_token()(weights, x, a, cotangent)
+    jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, atol=2e-5), found, expected)
+    usual = dispatch(name, a, x, dataclasses.replace(weights, activation="gelu_tanh"))
+    assert abs(found[1] - usual).max() > 1e-3

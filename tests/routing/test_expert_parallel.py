@@ -38,9 +38,9 @@ def drawn(groups, experts, capacity, seed=0):
     def normal(*shape):
         return jnp.asarray(rng.standard_normal(shape), jnp.float32)
 
-    weights = ExpertMlp(
-        normal(experts, D, H), normal(experts, H), normal(experts, H, D), normal(experts, D)
-    )
+    shapes = ((experts, D, H), (experts, H), (experts, H, D), (experts, D))
+    # Not the usual activation: it has to travel along.
+    weights = ExpertMlp(*(normal(*shape) for shape in shapes), activation="quick_gelu")
     # Tokens like the first experts: devices get very different numbers of rows.
     logits = normal(groups, T, experts) - 2.0 * jnp.arange(experts)
     mask = jnp.asarray(rng.uniform(size=(groups, T)) < 0.8)

@@ -1,14 +1,19 @@
-"""The forms of GELU."""
+"""What stands between the two layers of an MLP: the forms of GELU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 from jaxtyping import Array, Float
 
-from ..routing import gelu
-from .config import Activation
+ActivationName = Literal["gelu_tanh", "gelu", "quick_gelu"]
+
+
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """GELU by its tanh approximation, as in ViT and V-MoE."""
+    return jax.nn.gelu(x, approximate=True)
 
 
 def exact_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -21,7 +26,7 @@ def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+ACTIVATIONS: dict[ActivationName, Callable[[Array], Array]] = {
     "gelu_tanh": gelu,
     "gelu": exact_gelu,
     "quick_gelu": quick_gelu,
