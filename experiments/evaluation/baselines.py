@@ -102,7 +102,16 @@ def dense_twin_record(run: Path) -> dict[str, Any]:
             f"{run} has mixtures of experts (moe.placement {placement!r}); a dense twin is the "
             "same preset with --model.moe.placement none."
         )
-    skip = {"format", "run", "step", "baselines", "templates", "class_names_sha256", "routing"}
+    skip = {
+        "format",
+        "kind",
+        "run",
+        "step",
+        "baselines",
+        "templates",
+        "class_names_sha256",
+        "routing",
+    }
     return {
         "format": 1,
         "preset": config["preset"],

@@ -1,4 +1,4 @@
-"""Evaluates a run: `results.json` and `predictions.json` in its folder, and tables.
+"""Evaluates a run of any kind: `results.json` and `predictions.json` in its folder, and tables.
 
 Everything here is dropless and masked: no capacity limit, no router noise, no padding row
 counted. The one exception is on purpose and lives in `routing_stats.py`, which measures
@@ -16,15 +16,17 @@ import numpy as np
 from rich.console import Console
 
 from ...datasets import DataConfig, Examples, evaluation_batches, load_data
+from ..config import ClassificationConfig, ContrastiveConfig, kind_of
 from ..files import write_bytes, write_json
 from ..run_folder import RunFolder
+from .kind_tables import class_tables, language_tables
 from .protocol import VALIDATION_ARTIST, DemoData, evaluate_model
 from .routing_stats import measure_routing, paired_batches
 from .table import retrieval_table, routing_table, score_table
 from .text import Templates, load_templates
 
 if TYPE_CHECKING:
-    from ..library import Run
+    from ..library import Run, Trained
 
 # Images embedded at a time; bounds memory and changes nothing else.
 BATCH = 256
@@ -60,8 +62,12 @@ def evaluate_loaded(run: Run, templates: Templates) -> tuple[dict[str, Any], dic
     rows = examples.rows(artist=VALIDATION_ARTIST)
     batches = paired_batches(examples, rows, run.tokenizer, run.config)
     results["routing"] = measure_routing(run.config, run.params, batches)
-    head = {"format": 1, "run": run.folder.name, "step": run.step, "dropless": True}
-    return {**head, **results}, {"format": 1, "step": run.step, **predicted}
+    return {**_head(run), **results}, {"format": 1, "step": run.step, **predicted}
+
+
+def _head(run: Run | Trained) -> dict[str, Any]:
+    head = {"format": 1, "kind": kind_of(run.config), "run": run.folder.name, "step": run.step}
+    return {**head, "dropless": True}
 
 
 def emoji_art(config: DataConfig) -> DataConfig:
@@ -73,11 +79,12 @@ def emoji_art(config: DataConfig) -> DataConfig:
 def evaluate_run(
     folder: Path | str, templates: str = "label", console: Console | None = None
 ) -> dict[str, Any]:
-    """Evaluates a run and writes `results.json` and `predictions.json` into its folder.
+    """Evaluates a run of any kind and writes `results.json` into its folder, with
+    `predictions.json` where the kind has answers to show.
 
     Args:
         folder: the run folder; its newest whole checkpoint is taken.
-        templates: name of a template set.
+        templates: name of a template set, of contrastive runs.
         console: where the tables go; None is standard output.
 
     Returns:
@@ -85,24 +92,55 @@ def evaluate_run(
 
     Raises:
         RunError, CheckpointError: as `load`.
-        RecordError: the shipped drawings are missing or corrupt.
+        RecordError: the data is missing or corrupt.
         KeyError: no such template set.
     """
-    from ..library import load
-
-    chosen = load_templates(templates)
-    run = load(folder)
-    results, predicted = evaluate_loaded(run, chosen)
     place = RunFolder(folder)
-    # Predictions first: who finds results also finds the predictions that belong to them.
-    write_bytes(place.path / "predictions.json", compact_json(predicted))
+    config, _ = place.read()
+    predicted: dict[str, Any] | None = None
+    if isinstance(config, ContrastiveConfig):
+        results, predicted = _contrastive(folder, templates)
+        tables = [score_table(results), retrieval_table(results)]
+    elif isinstance(config, ClassificationConfig):
+        results, predicted = _classification(folder)
+        tables = class_tables(results)
+    else:
+        results = _language(folder)
+        tables = language_tables(results)
+    if predicted is not None:
+        # First, so that who finds results also finds the predictions that belong to them.
+        write_bytes(place.path / "predictions.json", compact_json(predicted))
     write_json(place.results_file, results)
     console = console or Console()
-    console.print(score_table(results))
-    console.print(retrieval_table(results))
+    for table in tables:
+        console.print(table)
     if results["routing"]["layers"]:
         console.print(routing_table(results["routing"]))
     return results
+
+
+def _contrastive(folder: Path | str, templates: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    from ..library import load
+
+    chosen = load_templates(templates)
+    return evaluate_loaded(load(folder), chosen)
+
+
+def _classification(folder: Path | str) -> tuple[dict[str, Any], dict[str, Any]]:
+    from ..library import read_run
+    from .evaluate_classes import evaluate_classifier
+
+    run = read_run(folder)
+    results, predicted = evaluate_classifier(run)
+    return {**_head(run), **results}, {"format": 1, "step": run.step, **predicted}
+
+
+def _language(folder: Path | str) -> dict[str, Any]:
+    from ..library import read_run
+    from .evaluate_language import evaluate_decoder
+
+    run = read_run(folder)
+    return {**_head(run), **evaluate_decoder(run, RunFolder(folder).tokenizer_file)}
 
 
 def compact_json(value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What the routers would do at the capacity of training, over drawings never trained on.
+"""What the routers would do at the capacity of training, over examples never trained on.
 
 Scores are dropless. Here alone a run is measured with the groups and capacity of training
 (no noise), since that is where a collapse shows: tokens that find no slot, experts that
@@ -7,9 +7,8 @@ nobody asks for, a modality that is pushed out by the other.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...datasets import Examples, Tokenizer, draw_caption
-from ...models import MODALITIES, Limoe, join
 from ...routing import RoutingSums, route_random, routing_statistics
-from ..config import ExperimentConfig
-from ..contrastive import count_groups
+from ..config import ContrastiveConfig, Experiment
+from .routing_probes import probe_of
 
 
 def paired_batches(
-    examples: Examples, rows: np.ndarray, tokenizer: Tokenizer, config: ExperimentConfig
+    examples: Examples, rows: np.ndarray, tokenizer: Tokenizer, config: ContrastiveConfig
 ) -> Iterator[dict[str, np.ndarray]]:
     """Whole batches of drawings with captions, mixed as training mixes them.
 
@@ -55,104 +53,101 @@ def paired_batches(
 
 
 def measure_routing(
-    config: ExperimentConfig, params: Any, batches: Iterable[dict[str, np.ndarray]]
+    config: Experiment, params: Any, batches: Iterable[dict[str, np.ndarray]]
 ) -> dict[str, Any]:
     """Routing statistics at the training capacity, of all batches together.
 
     Args:
-        config: of the run; a dense model has no layers to report.
+        config: of the run, of any kind; a dense model has no layers to report.
         params: the model's parameters.
-        batches: of `image` (B,S,S,3), `text` (B,N), `text_mask` (B,N), where B divides into
-            groups; at most 16.7 million tokens in all, for counts are float32.
+        batches: as training has them, of B examples, where B divides into groups; at most 16.7
+            million tokens in all, for counts are float32.
 
     Returns:
-        {"capacity_factor" (None where training is dropless), "groups" (G of a batch), "tokens"
-        (n_m by name),
-        "capacity_over_real_tokens" (slots per wanted pair: above "capacity_factor", which counts
-        padding among the tokens of a group), "layers"}. A layer has
+        {"layers"}, and of a model with routed layers "groups" (G of a batch), "tokens" (n_m by
+        modality), and where all layers share them "capacity_factor" and
+        "capacity_over_real_tokens". A layer has
+        "capacity_factor" (None where training is dropless), "capacity_over_real_tokens" (slots per
+        wanted pair: above the former, which counts padding among the tokens of a group),
         "load" (E shares of the wanted pairs), "dead_experts" (those under 0.1/E), "max_load"
         (the largest load times E), "success_random" (share of tokens that a uniformly random
-        router gives a slot to, at the same groups and capacity), and "modalities": name ->
+        router gives a slot to, at the same groups and capacity), and "modalities", of those
+        that come there: name ->
         {"success" (share of tokens with a slot), "local_entropy", "global_entropy" (nats),
         "top_gate", "share" (of each expert's pairs, before drops)}.
 
     Raises:
         ValueError: no batch was given.
     """
-    moe = config.model.moe
-    result: dict[str, Any] = {"capacity_factor": moe.capacity_factor, "layers": {}}
-    if not config.model.moe_layers or moe.router == "soft":  # which drops nothing
-        return result
+    probe = probe_of(config)
+    # Soft routing drops nothing, and chooses nothing.
+    blocks = [str(block) for block in config.model.moe_layers]
+    if all(probe.routers(block).router == "soft" for block in blocks):
+        return {"layers": {}}
     run = _program(config)
-    wanted = ("image", "text", "text_mask")
     total: dict[str, RoutingSums] = {}
     luck: dict[str, np.ndarray] = {}
     groups = 0
     for number, batch in enumerate(batches):
         key = jax.random.fold_in(jax.random.key(0), number)
-        found, chance = run(params, {k: batch[k] for k in wanted}, key)
-        groups = count_groups(config.model, len(batch["image"]), 1)
+        arrays = {name: batch[name] for name in probe.inputs}
+        found, chance = run(params, arrays, key)
+        groups = probe.groups(len(arrays[probe.inputs[0]]))
         for name, sums in found.items():
             total[name] = total[name].merge(sums) if name in total else sums
             luck[name] = luck.get(name, 0) + np.asarray(chance[name], np.int64)
     if not total:
         raise ValueError("no batch was given, so there is no routing to measure")
-    counts = next(iter(total.values())).tokens
-    result["groups"] = groups
-    result["tokens"] = {m: int(counts[i]) for i, m in enumerate(MODALITIES)}
-    _, real, slots = next(iter(luck.values()))
-    result["capacity_over_real_tokens"] = float(slots / (real * moe.chosen))
-    result["layers"] = {
-        name: {**_layer(sums), "success_random": float(luck[name][0] / luck[name][1])}
-        for name, sums in total.items()
+    # A tower's layers see its tokens alone.
+    counts = np.max([np.asarray(sums.tokens) for sums in total.values()], axis=0)
+    layers = {}
+    for name, sums in total.items():
+        moe, (served, real, slots) = probe.routers(name), luck[name]
+        layers[name] = {
+            "capacity_factor": moe.capacity_factor,
+            "capacity_over_real_tokens": float(slots / (real * moe.chosen)),
+            **_layer(sums, probe.modalities),
+            "success_random": float(served / real),
+        }
+    result: dict[str, Any] = {
+        "groups": groups,
+        "tokens": {name: int(n) for name, n in zip(probe.modalities, counts, strict=True)},
     }
-    return result
+    for key in ("capacity_factor", "capacity_over_real_tokens"):
+        first, *others = (layer[key] for layer in layers.values())
+        if all(other == first for other in others):
+            result[key] = first
+    return {**result, "layers": layers}
 
 
 @functools.lru_cache(maxsize=4)
-def _program(config: ExperimentConfig) -> Callable[..., tuple[dict[str, RoutingSums], dict]]:
+def _program(config: Experiment) -> Callable[..., tuple[dict[str, RoutingSums], dict]]:
     """(params, batch, key) -> per layer the sums, and (tokens that a random router serves, tokens,
     slots)."""
-    moe = config.model.moe
-    quiet = dataclasses.replace(moe, noise_std=0.0)
-    model = Limoe(dataclasses.replace(config.model, moe=quiet))
+    probe = probe_of(config)
 
     @jax.jit
     def run(params: Any, batch: dict[str, jax.Array], key: jax.Array):
-        groups = count_groups(config.model, batch["image"].shape[0], 1)
-        patches = (config.model.image_size // config.model.patch_size) ** 2
-        out = model.apply(
-            {"params": params},
-            batch["image"],
-            batch["text"],
-            batch["text_mask"],
-            groups=groups,
-            train=True,
-        )
-        found, chance = {}, {}
-        for name, made in out.assignments.items():  # pyright: ignore
-            tokens = _routed_tokens(batch, groups, patches)
+        groups = probe.groups(batch[probe.inputs[0]].shape[0])
+        # Heard by a router that draws its choices alone.
+        out = probe.apply(params, batch, groups, jax.random.split(key, groups))
+        chance = {}
+        for name, made in out.assignments.items():
+            tokens, chosen = probe.tokens(batch, name, groups), probe.routers(name).chosen
             drawn = route_random(
-                key, tokens, made.num_experts, selected=moe.chosen, capacity=made.capacity
+                key, tokens, made.num_experts, selected=chosen, capacity=made.capacity
             ).assignment
             served = drawn.kept.reshape(*tokens.shape, -1).any(axis=-1)
-            found[name] = out.routing[name]  # pyright: ignore
-            slots = tokens.sum() * moe.chosen  # dropless: one for each pair
+            slots = tokens.sum() * chosen  # dropless: one for each pair
             if made.capacity is not None:
                 slots = made.capacity * made.num_experts * tokens.shape[0]
             chance[name] = jnp.stack([served.sum(), tokens.sum(), jnp.asarray(slots)])
-        return found, chance
+        return out.routing, chance
 
     return run
 
 
-def _routed_tokens(batch: dict[str, jax.Array], groups: int, patches: int) -> jax.Array:
-    """(G, T) bool: what the router sees, as the model lays it out."""
-    drawn = jnp.ones((batch["image"].shape[0], patches), bool)
-    return join([drawn, batch["text_mask"]], groups)
-
-
-def _layer(sums: RoutingSums) -> dict[str, Any]:
+def _layer(sums: RoutingSums, names: Sequence[str]) -> dict[str, Any]:
     derived = routing_statistics(sums)
     modalities = {
         name: {
@@ -162,7 +157,8 @@ def _layer(sums: RoutingSums) -> dict[str, Any]:
             },
             "share": np.asarray(derived.share)[m].tolist(),
         }
-        for m, name in enumerate(MODALITIES)
+        for m, name in enumerate(names)
+        if sums.tokens[m] > 0
     }
     load = np.asarray(derived.load)
     return {

@@ -17,7 +17,7 @@ _SHARES = {
 }
 
 
-def _table(title: str, columns: Sequence[str], words: int, caption: str = "") -> Table:
+def empty_table(title: str, columns: Sequence[str], words: int, caption: str = "") -> Table:
     """An empty table whose first `words` columns are text and the rest numbers."""
     table = Table(
         title=title,
@@ -69,7 +69,7 @@ def score_table(results: dict[str, Any]) -> Table:
     }
     columns = {name: scores for name, scores in columns.items() if scores}
     artists = list(baselines["pixel_nearest_neighbour"])
-    table = _table(
+    table = empty_table(
         "Zero-shot, top-1/top-5, per cent",
         ("artist", "images", "n", *columns),
         2,
@@ -101,7 +101,9 @@ def retrieval_table(results: dict[str, Any]) -> Table:
         "chance": results["baselines"]["chance"]["retrieval"],
     }
     columns = {name: scores for name, scores in columns.items() if scores}
-    table = _table("Retrieval, R@1/R@5/R@10, per cent", ("artist", "way", "among", *columns), 2)
+    table = empty_table(
+        "Retrieval, R@1/R@5/R@10, per cent", ("artist", "way", "among", *columns), 2
+    )
     for artist, ways in results["retrieval"].items():
         for number, (way, entry) in enumerate(ways.items()):
             cells = [
@@ -123,9 +125,11 @@ def routing_table(routing: dict[str, Any]) -> Table:
     Args:
         routing: the `routing` part of `results.json`.
     """
-    nominal, real = routing["capacity_factor"], routing["capacity_over_real_tokens"]
-    capacity = "dropless" if nominal is None else f"{nominal:g}; {real:.2f} slots a pair"
-    table = _table(
+    capacity = "each layer's own"
+    if "capacity_over_real_tokens" in routing:
+        nominal, real = routing.get("capacity_factor"), routing["capacity_over_real_tokens"]
+        capacity = "dropless" if nominal is None else f"{nominal:g}; {real:.2f} slots a pair"
+    table = empty_table(
         f"Routing at the training capacity ({capacity})",
         ("layer", "tokens", "success %", "random %", "local H", "global H", "dead"),
         2,
@@ -149,14 +153,17 @@ def settings_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Accuracy in per cent, one row a K and capacity factor.
 
     Args:
-        rows: `SettingScore.as_dict` of each.
+        rows: `SettingScore.as_dict` of each; with `batch_priority`, a word about who is served.
     """
-    table = _table("Other K and capacity at evaluation", ("K", "capacity", "top 1", "top 5"), 0)
+    ordered = any("batch_priority" in row for row in rows)
+    names = ("K", "capacity", *(["served first"] if ordered else []), "top 1", "top 5")
+    table = empty_table("Other K and capacity at evaluation", names, 0)
     for row in rows:
         factor = row["capacity_factor"]
         capacity = "dropless" if factor is None else f"{factor:g}"
         scores = (f"{100 * row[key]:.2f}" for key in ("top1", "top5"))
-        table.add_row(str(row["selected"]), capacity, *scores)
+        first = {True: "the surest", False: "in order", None: "all"}[row.get("batch_priority")]
+        table.add_row(str(row["selected"]), capacity, *([first] if ordered else []), *scores)
     return table
 
 
@@ -169,7 +176,7 @@ def few_shot_table(rows: Sequence[dict[str, Any]]) -> Table:
     words = "λ chosen on: " + ", ".join(sorted({row["chosen_on"] for row in rows}))
     if any(row["chosen_on"] == "test" for row in rows):
         words += " (has seen the answers)"
-    table = _table("Few-shot ridge regression", ("shots", "λ", "top 1", "seeds"), 0, words)
+    table = empty_table("Few-shot ridge regression", ("shots", "λ", "top 1", "seeds"), 0, words)
     for row in rows:
         power = f"2^{math.log2(row['lambda']):g}"
         seeds = f"{100 * min(row['of_seed']):.2f}–{100 * max(row['of_seed']):.2f}"

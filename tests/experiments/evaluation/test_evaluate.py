@@ -10,7 +10,9 @@ import pytest
 from byways.datasets import Tokenizer
 from byways.experiments import library
 from byways.experiments.config import ExperimentConfig
+from byways.experiments.config_files import to_dict
 from byways.experiments.evaluation import content_hash, evaluate_run, load_templates
+from byways.experiments.files import write_json
 from rich.console import Console
 
 ARTISTS = ("noto", "noto-v1", "emojione-v1")
@@ -34,6 +36,8 @@ def lengths(texts):
 def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "colours"
     folder.mkdir()
+    written = {"format": 1, "kind": "contrastive", "config": to_dict(dense_config())}
+    write_json(folder / "config.json", written)
     run = types.SimpleNamespace(
         folder=folder,
         config=dense_config(),
@@ -53,7 +57,9 @@ def evaluated(tmp_path_factory):
 def test_the_files_are_whole(evaluated):
     folder, results, shown = evaluated
     assert json.loads((folder / "results.json").read_text()) == results
-    assert sorted(p.name for p in folder.iterdir()) == ["predictions.json", "results.json"]
+    made = {p.name for p in folder.iterdir()} - {"config.json"}
+    assert made == {"predictions.json", "results.json"}
+    assert results["kind"] == "contrastive"
     assert (results["format"], results["run"], results["step"]) == (1, "colours", 7)
     assert results["dropless"] is True
     assert results["templates"] == {"name": "label", "sha256": load_templates("label").sha256}

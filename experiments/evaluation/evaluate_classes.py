@@ -1,0 +1,223 @@
+"""A classifier's run evaluated: the test split dropless and under other K and capacity."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ...datasets import Batch, LabelledImages, batches_of_rows, load_images
+from ...models import MoeConfig
+from ...routing import BIASED
+from ..config import ClassificationConfig
+from ..errors import RunError
+from .baselines import chance_top_k
+from .classification import ClassScores
+from .metrics import TopK, label_ranks
+from .routing_stats import measure_routing
+from .vmoe_scores import SettingScore, evaluate_settings, vmoe_logits
+
+if TYPE_CHECKING:
+    from ..library import Trained
+
+# Images classified at a time; dropless it changes nothing, with a capacity groups are cut of it.
+BATCH = 256
+_KS = (1, 5)
+_CAPACITIES = (1.0, 0.5)
+# Images of the validation split that the routers are asked about.
+_ROUTED = 5000
+
+
+def evaluate_classifier(run: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The contents of `results.json` and `predictions.json` of a run of classification.
+
+    Nothing is chosen by what the test split says; routing is measured on the validation split.
+
+    Raises:
+        RecordError: the data set is missing or corrupt.
+        RunError: it has other classes than the model, or no split to score.
+    """
+    config = run.config
+    assert isinstance(config, ClassificationConfig)
+    size, moe = config.model.image_size, config.model.moe
+    data = load_images(config.data, size)
+    if len(data.classes) != config.model.num_classes:
+        raise RunError(
+            f"{config.data.name} has {len(data.classes)} classes and the model of {run.folder} "
+            f"{config.model.num_classes}: point data.data_dir of its config.json to the data that "
+            "it was trained on"
+        )
+    split = scored_split(data)
+    # The order matters where images share a capacity: classes in a row would meet in one group.
+    order = np.random.default_rng(0).permutation(data.rows(split))
+    dropless = dataclasses.replace(moe, eval_capacity_factor=None)
+    model = dataclasses.replace(config.model, moe=dropless)
+    state, predicted = _classify(model, run.params, batches_of_rows(data, order, BATCH, size))
+    count = np.zeros(len(data.classes), np.int64)
+    np.add.at(count, state.cells // state.classes, state.cell_count)
+    results = {
+        # Expert choice has no dropless form.
+        "dropless": not (config.model.moe_layers and moe.router == "expert_choice"),
+        "split": split,
+        "classes": list(data.classes),
+        "scores": state.summary(),
+        "of_class": [None if np.isnan(v) else float(v) for v in state.of_class()],
+        "count_of_class": count.tolist(),
+        "confusion": [
+            [int(cell) // state.classes, int(cell) % state.classes, int(many)]
+            for cell, many in zip(state.cells, state.cell_count, strict=True)
+        ],
+        "calibration": _bins(state),
+        "baselines": _baselines(data, split),
+        "settings": [],
+    }
+    if config.model.moe_layers:
+        results["settings"] = _settings(config, run.params, data, order, state)
+    rows = data.rows("validation" if "validation" in data.splits else split)
+    batches = labelled_batches(data, rows, config)
+    results["routing"] = measure_routing(config, run.params, batches)
+    return results, {"split": split, "classes": list(data.classes), **predicted}
+
+
+def scored_split(data: LabelledImages) -> str:
+    """`test`, or `validation` of a set that has no test split (as ImageNet's).
+
+    Raises:
+        RunError: there is neither.
+    """
+    for split in ("test", "validation"):
+        if len(data.splits.get(split, ())):
+            return split
+    raise RunError(f"the data has neither test nor validation images: {', '.join(data.splits)}")
+
+
+def labelled_batches(
+    data: LabelledImages, rows: Int[np.ndarray, "n"], config: ClassificationConfig
+) -> Iterator[Batch]:
+    """Whole batches of the training's size, shuffled (seed 0), at most 5,000 images or one batch.
+
+    A last ragged batch is left out, for its padding would leave slots free; fewer rows than one
+    batch are repeated.
+    """
+    size = config.batch_size
+    order = np.random.default_rng(0).permutation(rows)[: max(size, _ROUTED)]
+    if len(order) < size:
+        order = np.resize(order, size)
+    order = order[: len(order) // size * size]
+    return batches_of_rows(data, order, size, config.model.image_size)
+
+
+def usual_settings(moe: MoeConfig) -> list[tuple[int | None, float | None, bool]]:
+    """K, capacity factor and batch priority that a sparse classifier is scored under.
+
+    One and two experts dropless; K as trained with the even share and half of it, by priority and
+    (half, where priority alone decides who is served) in token order.
+    """
+    if moe.router == "soft":
+        return []
+    found: list[tuple[int | None, float | None, bool]] = []
+    if moe.router in BIASED:  # whose K is free, and which may serve the surest tokens first
+        ks = sorted({1, min(2, moe.num_experts), moe.selected})
+        found += [(k, None, True) for k in ks]
+        found += [(moe.selected, factor, True) for factor in _CAPACITIES]
+        return [*found, (moe.selected, _CAPACITIES[-1], False)]
+    if moe.router != "expert_choice":
+        found.append((moe.selected, None, False))
+    return found + [(moe.selected, factor, False) for factor in _CAPACITIES]
+
+
+def _settings(
+    config: ClassificationConfig,
+    params: Any,
+    data: LabelledImages,
+    order: np.ndarray,
+    trained: ClassScores,
+) -> list[dict[str, Any]]:
+    """Scores under each of the usual settings; `trained` are those dropless, K as evaluated."""
+    own = config.model.moe.eval_selected or config.model.moe.selected
+
+    def batches() -> Iterator[Batch]:
+        return batches_of_rows(data, order, BATCH, config.model.image_size)
+
+    rows = []
+    for selected, factor, first in usual_settings(config.model.moe):
+        moe = dataclasses.replace(config.model.moe, batch_priority=first)
+        model = dataclasses.replace(config.model, moe=moe)
+        if factor is None and selected == own:
+            score = SettingScore(own, None, trained)
+        else:
+            (score,) = evaluate_settings(model, params, batches, [(selected, factor)])
+        # Without a capacity nobody waits.
+        priority = None if factor is None or moe.router not in BIASED else first
+        rows.append({**score.as_dict(), "batch_priority": priority})
+    return rows
+
+
+def _classify(
+    model: Any, params: Any, batches: Iterable[Batch]
+) -> tuple[ClassScores, dict[str, Any]]:
+    """The state of all images, and of each its number, class and best five by probability."""
+    logits_of = vmoe_logits(model, params)
+    state = ClassScores.empty(model.num_classes)
+    columns: list[list[np.ndarray]] = []
+    for batch in batches:
+        mask, logits = np.asarray(batch["mask"], bool), logits_of(batch)
+        state += ClassScores.of_batch(logits, np.asarray(batch["label"]), mask)
+        shown = logits[mask].astype(np.float64)
+        shown = np.exp(shown - shown.max(axis=1, keepdims=True))
+        shown /= shown.sum(axis=1, keepdims=True)
+        top = np.argsort(-shown, axis=1, kind="stable")[:, : max(_KS)]
+        score = np.take_along_axis(shown, top, axis=1)
+        columns.append([batch["id"][mask], batch["label"][mask], top, score])
+    ids, labels, top, score = (np.concatenate(part) for part in zip(*columns, strict=True))
+    order = np.argsort(ids, kind="stable")
+    return state, {
+        "id": ids[order].tolist(),
+        "label": labels[order].tolist(),
+        "top": top[order].tolist(),
+        "score": np.round(score[order], 4).tolist(),
+    }
+
+
+def _bins(state: ClassScores) -> list[dict[str, Any]]:
+    """The reliability diagram: of each bin of confidence that has images, what came true."""
+    found = []
+    many = len(state.bin_count)
+    for number, count in enumerate(state.bin_count.tolist()):
+        if count:
+            confidence = int(state.bin_confidence[number]) * 2.0**-32 / count
+            found.append(
+                {
+                    "from": number / many,
+                    "to": (number + 1) / many,
+                    "count": count,
+                    "confidence": confidence,
+                    "accuracy": int(state.bin_hits[number]) / count,
+                }
+            )
+    return found
+
+
+def _baselines(data: LabelledImages, split: str) -> dict[str, Any]:
+    """What a classifier has to beat: chance, and the nearest of the classes' mean pictures."""
+    found: dict[str, Any] = {"chance": chance_top_k(len(data.classes), _KS)}
+    train = data.splits.get("train", np.zeros(0, np.int64))
+    labels = data.labels[train]
+    if len(np.unique(labels)) == len(data.classes):
+        means = [data.images[train[labels == c]].mean(axis=0) for c in range(len(data.classes))]
+        found["nearest_mean"] = _nearest(np.stack(means), data, data.rows(split)).fractions()
+    return found
+
+
+def _nearest(means: np.ndarray, data: LabelledImages, rows: Sequence[int] | np.ndarray) -> TopK:
+    flat = means.reshape(len(means), -1).astype(np.float32)
+    state = TopK.empty(_KS)
+    for start in range(0, len(rows), 4096):
+        part = rows[start : start + 4096]
+        images = data.images[part].reshape(len(part), -1).astype(np.float32)
+        near = 2 * images @ flat.T - np.sum(flat**2, axis=1)
+        state += TopK.from_ranks(label_ranks(near, data.labels[part][:, None]), _KS)
+    return state
