@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints as Checkpoints
     from .checkpoints import Restored as Restored
+    from .class_pathways import export_class_pathway as export_class_pathway
     from .compilation_cache import enable_compilation_cache as enable_compilation_cache
     from .config import ExperimentConfig as ExperimentConfig
     from .config_files import from_dict as from_dict
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .library import Run as Run
     from .library import load as load
     from .metrics_log import MetricsLog as MetricsLog
-    from .pathways import PathwayReport as PathwayReport
+    from .pathway_report import PathwayReport as PathwayReport
     from .pathways import export_pathway as export_pathway
     from .presets import PRESETS as PRESETS
     from .presets import preset as preset
@@ -42,7 +43,7 @@ _HOMES = {
     "ExperimentError": "errors",
     "Interrupted": "errors",
     "MetricsLog": "metrics_log",
-    "PathwayReport": "pathways",
+    "PathwayReport": "pathway_report",
     "PRESETS": "presets",
     "Restored": "checkpoints",
     "Run": "library",
@@ -52,6 +53,7 @@ _HOMES = {
     "check": "validate",
     "enable_compilation_cache": "compilation_cache",
     "evaluate_run": "evaluation",
+    "export_class_pathway": "class_pathways",
     "export_pathway": "pathways",
     "export_run": "export",
     "from_dict": "config_files",
@@ -79,6 +81,7 @@ __all__ = [
     "check",
     "enable_compilation_cache",
     "evaluate_run",
+    "export_class_pathway",
     "export_pathway",
     "export_run",
     "from_dict",

@@ -55,8 +55,8 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     },
     "export": Command(
         "export",
-        "RUN OUT [--modality image]",
-        "write a run's weights, or one modality's, as a folder",
+        "RUN OUT [--modality image | --classes NAME …]",
+        "write a run's weights, or a part's, as a folder",
     ),
     "upcycle": Command(
         "upcycle",
@@ -68,6 +68,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "bench_moe",
             "[--json] [--scaling] [--against MODULE:FUNCTION] [--experts 8 …]",
             "time sparse layers beside a dense one",
+        ),
+        "vit": Command(
+            "bench_vit",
+            "[--json] [--batch 8 …]",
+            "time a dense ViT beside one of plain flax.linen",
         ),
     },
     "doctor": Command("doctor", "", "print versions, devices, caches, data found"),

@@ -19,15 +19,17 @@ from .run_folder import RunFolder
 class ExportOptions:
     """Write a run's weights as model.safetensors and config.json, its tokenizer beside them.
 
-    With --modality, only what that modality uses: its own embedding and projection, and the
-    experts that it is sent to, as a smaller model that stands alone.
+    With --modality, only what that modality of a contrastive run uses: its own embedding and
+    projection, and the experts that it is sent to, as a smaller model that stands alone. With
+    --classes, only the experts that images of these classes of a classifier are sent to.
 
     Attributes:
         run: the run's folder.
         out: the folder to write; must not exist.
         step: which checkpoint; by default the newest.
         modality: cut out what this one uses.
-        min_share: experts with less of the modality's tokens go; 0 keeps all that it ever uses.
+        classes: cut out what these use, by name or number.
+        min_share: experts with less of the tokens go; 0 keeps all that are ever used.
         experts: experts that stay at most of each block, the most used.
     """
 
@@ -35,6 +37,7 @@ class ExportOptions:
     out: tyro.conf.Positional[Path]
     step: int | None = None
     modality: Literal["image", "text"] | None = None
+    classes: tuple[str, ...] = ()
     min_share: float = 0.01
     experts: int | None = None
 
@@ -48,18 +51,20 @@ def export(arguments: Sequence[str]) -> int:
             f"--min-share {options.min_share} --experts {options.experts}: expected a share from 0 "
             "to 1, and at least one expert"
         )
+    if options.modality and options.classes:
+        raise UsageError("--modality is of contrastive runs, --classes of classifiers: name one")
+    if options.experts is not None and not (options.modality or options.classes):
+        raise UsageError("--experts cuts a pathway: name its --modality or --classes too")
     RunFolder(options.run).read()
     check_new(options.out)
 
     from .compilation_cache import enable_compilation_cache
 
     enable_compilation_cache()
-    if options.modality is None:
-        if options.experts is not None:
-            raise UsageError("--experts cuts a pathway: name its --modality too")
-        _whole(options)
+    if options.modality or options.classes:
+        _pathway(options)
     else:
-        _pathway(options, options.modality)
+        _whole(options)
     return 0
 
 
@@ -74,27 +79,17 @@ def _whole(options: ExportOptions) -> None:
     print(f"{options.out}: {model.kind}, {count / 1e6:.2f} M parameters in {len(leaves)} arrays")
 
 
-def _pathway(options: ExportOptions, modality: str) -> None:
+def _pathway(options: ExportOptions) -> None:
+    from .class_pathways import export_class_pathway
     from .pathways import export_pathway
 
+    how = {"step": options.step, "min_share": options.min_share, "most": options.experts}
     try:
-        found = export_pathway(
-            options.run,
-            options.out,
-            modality,
-            step=options.step,
-            min_share=options.min_share,
-            most=options.experts,
-        )
+        if options.modality:
+            found = export_pathway(options.run, options.out, options.modality, **how)
+        else:
+            found = export_class_pathway(options.run, options.out, options.classes, **how)
     except ValueError as error:
         raise UsageError(f"{options.run}: {error}") from error
-    kept = ", ".join(f"{count} in {name}" for name, count in found.kept.items())
-    share = found.parameters / found.whole_parameters
-    print(
-        f"{options.out}: the {modality} pathway, {found.parameters / 1e6:.2f} M of "
-        f"{found.whole_parameters / 1e6:.2f} M parameters ({share:.1%})\n"
-        f"experts of {found.num_experts}: {kept or 'none, the model is dense'}\n"
-        f"zero-shot top-1 on the validation artist: {found.top1:.2%}, of the whole model "
-        f"{found.whole_top1:.2%}\n"
-        f"mean cosine of its embeddings with the whole model's: {found.cosine:.4f}"
-    )
+    print(f"{options.out}: the pathway of {options.modality or ', '.join(options.classes)}")
+    print("\n".join(found.lines()))

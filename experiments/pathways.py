@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from ..datasets import Examples, evaluation_batches, load_data
 from ..models import MODALITIES, LoadedModel, cut_pathway, model_kind
@@ -21,35 +19,11 @@ from .evaluation.protocol import VALIDATION_ARTIST
 from .evaluation.routing_stats import paired_batches
 from .export import save_exported
 from .library import Run, load
+from .pathway_report import PathwayReport, compare
 
 # Drawings that tell which experts a modality uses; more change nothing but the time.
 _COUNTED = 1024
 _ROWS = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class PathwayReport:
-    """What was kept of a model, and what it costs.
-
-    Attributes:
-        kept: experts left of each sparse block, by the block's name in the model's results.
-        num_experts: of each of them in the whole model.
-        parameters: of the pathway.
-        whole_parameters: of the whole model.
-        top1: zero-shot top-1 on the validation artist with the pathway, a fraction; the other
-            modality is embedded by the whole model.
-        whole_top1: the same of the whole model.
-        cosine: mean cosine between the pathway's embeddings and the whole model's, of the same
-            drawings (or names).
-    """
-
-    kept: dict[str, int]
-    num_experts: int
-    parameters: int
-    whole_parameters: int
-    top1: float
-    whole_top1: float
-    cosine: float
 
 
 def export_pathway(
@@ -84,22 +58,19 @@ def export_pathway(
     model = LoadedModel(model_kind(whole.config.model), whole.config.model, whole.params)
     pairs = count_pairs(model, modality, _training_batches(whole, examples))
     cut = cut_pathway(model, modality, pairs, min_share=min_share, most=most)
-    save_exported(cut, out, whole.folder)
     config = dataclasses.replace(whole.config, model=cut.config)
     alone = dataclasses.replace(whole, config=config, params=cut.params)
     runs = {name: alone if name == modality else whole for name in MODALITIES}
     before = _Scored.of(whole, whole, examples)
     after = _Scored.of(runs["image"], runs["text"], examples)
-    one, other = (getattr(scored, modality) for scored in (before, after))
-    layers = (_parts(cut.params), _parts(whole.params))
-    return PathwayReport(
-        kept={name: int(layers[0][_kernel(name)].shape[0]) for name in pairs},
-        num_experts=max((len(counts) for counts in pairs.values()), default=0),
-        parameters=_count(layers[0]),
-        whole_parameters=_count(layers[1]),
-        top1=after.top1,
-        whole_top1=before.top1,
-        cosine=float(np.mean(np.sum(one * other, axis=1))),
+    save_exported(cut, out, whole.folder)
+    return compare(
+        cut,
+        model,
+        pairs,
+        "drawings of the validation artist",
+        (after.top1, before.top1),
+        (getattr(after, modality), getattr(before, modality)),
     )
 
 
@@ -160,16 +131,3 @@ def _training_batches(run: Run, examples: Examples) -> Iterator[dict[str, np.nda
     rows = examples.rows("train")
     rows = np.random.default_rng(0).permutation(rows)[: max(_COUNTED, run.config.batch_size)]
     return paired_batches(examples, rows, run.tokenizer, run.config)
-
-
-def _parts(params: Any) -> dict[str, Any]:
-    return flatten_dict(params, sep="/")  # pyright: ignore
-
-
-def _kernel(block: str) -> str:
-    tower, slash, name = block.rpartition("/")
-    return f"{tower}{slash}Encoder/{name}/Moe/Mlp/Dense_0/kernel"
-
-
-def _count(flat: Mapping[str, Any]) -> int:
-    return sum(math.prod(np.shape(leaf)) for leaf in flat.values())

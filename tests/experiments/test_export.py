@@ -55,7 +55,7 @@ def test_a_modality_alone(run, tmp_path, capsys, monkeypatch):
 
 def test_options_that_do_not_fit(run, tmp_path, capsys):
     assert cli.main(["export", str(run), str(tmp_path / "x"), "--experts", "2"]) == 2
-    assert "name its --modality too" in capsys.readouterr().err
+    assert "name its --modality or --classes too" in capsys.readouterr().err
     options = ["--modality", "text", "--min-share", "3"]
     assert cli.main(["export", str(run), str(tmp_path / "x"), *options]) == 2
     assert "--min-share 3.0 --experts None: expected a share" in capsys.readouterr().err
