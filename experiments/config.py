@@ -173,6 +173,8 @@ class TwoTowerExperimentConfig(ContrastiveConfig):
     """
 
     model: TwoTowerConfig = dataclasses.field(default_factory=TwoTowerConfig)
+    # The entropy losses are for modalities that share a router.
+    loss: LossConfig = LossConfig(local=(), threshold_image=0.0, threshold_text=0.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,7 +106,7 @@ def put_in(params: Params, loaded: Params, place: str, source: str) -> tuple[Par
     unused = len(given.keys() - set(taken))
     line = f"began with {len(taken)} arrays of {source}"
     line += f", {len(resized)} of them resized" if resized else ""
-    line += f"; new: {_few(fresh)}" if fresh else ""
+    line += f"; new: {_few(sorted(fresh))}" if fresh else ""
     line += f"; {unused} left out" if unused else ""
     return unflatten_dict(flat, sep="/"), line
 

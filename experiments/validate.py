@@ -15,7 +15,7 @@ from .config import (
 from .config_files import choices, field_types, flatten, to_dict
 from .errors import ConfigError
 from .suggest import nearest
-from .validate_model import moe_problems, shape_problems, towers
+from .validate_model import moe_problems, shape_problems, tokens_of, towers
 from .validate_ranges import range_problems
 
 _Config = TypeVar("_Config", bound=Experiment)
@@ -41,6 +41,8 @@ def problems_of(config: Experiment, devices: int | None = None) -> list[str]:
             found += [problem.replace("model.", f"{at}.") for problem in mine]
     if not ranges.keys() & {"batch_size", "loss.chunks", "devices"}:
         found += _batch(config, devices)
+        if not found:
+            found += _groups(config)
     return [*found, *_data(config)]
 
 
@@ -98,6 +100,23 @@ def _batch(config: Experiment, present: int | None) -> Iterator[str]:
             f"which do not divide over {devices} devices; the nearest batch_size that does: "
             f"{_round(batch, chunks * devices)}"
         )
+
+
+def _groups(config: Experiment) -> Iterator[str]:
+    """Chunks that would cut a routing group, which the chunked batch could not have."""
+    batch, chunks = config.batch_size, config.loss.chunks
+    for at, model in towers(config.model).items():
+        if model.moe.placement == "none":
+            continue
+        wished = max(1, model.moe.group_size // tokens_of(model))
+        each = next(n for n in range(min(wished, batch), 0, -1) if batch % n == 0)
+        if (batch // each) % chunks:
+            yield (
+                f"loss.chunks is {chunks}, but {batch // each} routing groups of {each} examples "
+                f"do not divide into so many; lower {at}.moe.group_size from "
+                f"{model.moe.group_size} to {tokens_of(model) * (batch // chunks)} or less, or the "
+                "chunks"
+            )
 
 
 def _data(config: Experiment) -> Iterator[str]:

@@ -19,6 +19,17 @@ def towers(model: Any) -> dict[str, Any]:
     return {"model.image": model.image, "model.text": model.text}
 
 
+def tokens_of(model: Model) -> int:
+    """Tokens that an example brings to a group."""
+    if isinstance(model, PalmConfig):
+        return model.max_length
+    if isinstance(model, TextTowerConfig):
+        return model.text_length
+    if isinstance(model, ModelConfig):
+        return (model.image_size // model.patch_size) ** 2 + model.text_length
+    return model.num_tokens
+
+
 def shape_problems(model: Model) -> Iterator[str]:
     """Sizes that do not divide."""
     if not isinstance(model, TextTowerConfig | PalmConfig) and model.image_size % model.patch_size:

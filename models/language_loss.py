@@ -21,9 +21,9 @@ class RowLosses:
         targets: (B,) how many there are.
     """
 
-    entropy: Float[Array, " B"]
-    normaliser: Float[Array, " B"]
-    targets: Float[Array, " B"]
+    entropy: Float[Array, "*B"]
+    normaliser: Float[Array, "*B"]
+    targets: Float[Array, "*B"]
 
 
 def row_losses(
