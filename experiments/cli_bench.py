@@ -1,4 +1,4 @@
-"""`byways bench moe`: options, and what is printed."""
+"""`byways bench moe` and `byways bench vit`: options, and what is printed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from .bench.settings import DEFAULT, SCALING, BenchMoe, check
+from .bench.vit_settings import VIT_B16, BenchVit, check_vit
 from .cli_options import parse
 from .errors import UsageError
 
@@ -64,4 +65,38 @@ def bench_moe(arguments: Sequence[str]) -> int:
         print(json.dumps(result))
     else:
         show(result)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class VitOptions:
+    """Time the forward pass of a dense ViT beside the same in flax.linen's own layers alone.
+
+    Attributes:
+        config: what is timed.
+        json: print one JSON object rather than a table.
+    """
+
+    config: Annotated[BenchVit, tyro.conf.arg(name="")] = VIT_B16
+    json: bool = False
+
+
+def bench_vit(arguments: Sequence[str]) -> int:
+    """`byways bench vit [--json] [options]`"""
+    options = parse(VitOptions, arguments, "byways bench vit", VitOptions())
+    check_vit(options.config)
+
+    from .huge_pages import restart_with_huge_pages
+
+    restart_with_huge_pages()
+
+    from .bench.vit import bench_vit, print_vit
+    from .compilation_cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    result = bench_vit(options.config)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print_vit(result)
     return 0

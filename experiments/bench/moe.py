@@ -87,8 +87,8 @@ def bench_moe(
     }
 
 
-def circumstances(settings: BenchMoe) -> dict[str, Any]:
-    """What every figure must be read with."""
+def circumstances(settings: Any) -> dict[str, Any]:
+    """What every figure must be read with; the settings are a dataclass."""
     device = jax.devices()[0]
     return {
         "settings": dataclasses.asdict(settings),
