@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..datasets import LabelledImages, batches_of_rows, load_images
+from ..datasets import Batch, LabelledImages, batches_of_rows, load_images
 from ..models import LoadedModel, cut_pathway, model_kind
 from .classification import scaled
 from .config import ClassificationConfig, kind_of
@@ -59,7 +59,7 @@ def export_class_pathway(
     data, size = load_images(config.data, config.model.image_size), config.model.image_size
     numbers = class_numbers(classes, data.classes)
 
-    def batches(split: str, most: int | None = None) -> Iterator[Mapping[str, np.ndarray]]:
+    def batches(split: str, most: int | None = None) -> Iterator[Batch]:
         rows = _rows(data, split, numbers, most)
         return batches_of_rows(data, rows, _ROWS, size)
 
@@ -107,9 +107,7 @@ def _rows(data: LabelledImages, split: str, classes: Sequence[int], most: int | 
     return rows if most is None else np.random.default_rng(0).permutation(rows)[:most]
 
 
-def _count_pairs(
-    model: LoadedModel, batches: Iterable[Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def _count_pairs(model: LoadedModel, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
     """Pairs of tokens and experts, (E,) of each sparse block."""
 
     @jax.jit
