@@ -10,10 +10,11 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from .cli_options import parse, pick_name
+from .cli_options import parse, pick_name, take_option
 from .config import Experiment, ExperimentConfig
 from .config_files import to_dict
 from .errors import UsageError
+from .model_from import with_model_of
 from .presets import PRESETS, preset
 from .run_folder import RunFolder, default_run_folder
 from .suggest import unknown
@@ -25,6 +26,9 @@ C = TypeVar("C", bound=Experiment)
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(Generic[C]):
     """Train a model, or go on with a run that was stopped: `byways train PRESET [options]`.
+
+    `--model-from FOLDER` takes the model's values from a run's or a model's folder, instead
+    of the preset's; options change them.
 
     Attributes:
         config: every value of the experiment, by its dotted name.
@@ -68,7 +72,9 @@ def train(arguments: Sequence[str]) -> int:
         _parse(TrainOptions, arguments, "byways train PRESET", ExperimentConfig())
     name, rest = pick_name(arguments, "preset", "byways train")
     base = preset(name)
-    options = _parse(TrainOptions, rest, f"byways train {name}", base)
+    rest, source = take_option(rest, "model-from")
+    start = with_model_of(base, source)
+    options = _parse(TrainOptions, rest, f"byways train {name}", start)
     config = check(options.config)
     folder = options.run or default_run_folder(name, config, base)
     # Before JAX is imported, so that a mistake costs no seconds; `train` looks again.
@@ -109,14 +115,29 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
+def few_shot(arguments: Sequence[str]) -> int:
+    """`byways few-shot RUN_OR_FOLDER [options]`"""
+    from .cli_use import few_shot as run
+
+    return run(arguments)
+
+
+def generate(arguments: Sequence[str]) -> int:
+    """`byways generate RUN_OR_FOLDER PROMPT [options]`"""
+    from .cli_use import generate as run
+
+    return run(arguments)
+
+
 def config_show(arguments: Sequence[str]) -> int:
     """`byways config show PRESET [--nested.key value …]`: JSON, as in a run's config.json."""
     program = "byways config show"
     if _asks_help(arguments):
         _parse(ShowOptions, arguments, f"{program} PRESET", ExperimentConfig())
     name, rest = pick_name(arguments, "preset", program)
-    base = preset(name)
-    options = _parse(ShowOptions, rest, f"{program} {name}", base)
+    rest, source = take_option(rest, "model-from")
+    start = with_model_of(preset(name), source)
+    options = _parse(ShowOptions, rest, f"{program} {name}", start)
     print(json.dumps(to_dict(check(options.config)), indent=1, ensure_ascii=False))
     return 0
 
@@ -163,6 +184,13 @@ def data_peek(arguments: Sequence[str]) -> int:
 def bench_moe(arguments: Sequence[str]) -> int:
     """`byways bench moe [--json] [options]`"""
     from .cli_bench import bench_moe as run
+
+    return run(arguments)
+
+
+def bench_vit(arguments: Sequence[str]) -> int:
+    """`byways bench vit [--json] [options]`"""
+    from .cli_bench import bench_vit as run
 
     return run(arguments)
 

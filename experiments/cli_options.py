@@ -114,3 +114,25 @@ def pick_name(arguments: Sequence[str], what: str, program: str) -> tuple[str, l
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"name the {what} first: {program} {what.upper().replace(' ', '_')} …")
     return arguments[0], list(typing.cast(Sequence[str], arguments[1:]))
+
+
+def take_option(arguments: Sequence[str], name: str) -> tuple[list[str], str | None]:
+    """The arguments without `--name VALUE` (or `--name=VALUE`), and the value.
+
+    Raises:
+        UsageError: no value follows.
+
+    Examples:
+        >>> take_option(["--steps", "3", "--model-from", "vit"], "model-from")
+        (['--steps', '3'], 'vit')
+    """
+    rest, found, words = [], None, iter(arguments)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key.replace("_", "-") != f"--{name}":
+            rest.append(word)
+            continue
+        found = value if equals else next(words, "")
+        if not found or found.startswith("--"):
+            raise UsageError(f"--{name} needs a value after it")
+    return rest, found

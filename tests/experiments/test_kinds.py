@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.experiments import ConfigError, RunError, RunFolder, check
+from byways.experiments import ConfigError, RunError, RunFolder, UsageError, check
 from byways.experiments.config import KINDS, kind_of
 from byways.experiments.config_files import from_dict, to_dict
 from byways.experiments.initial_weights import put_in
 from byways.experiments.library import load, read_run
+from byways.experiments.model_from import with_model_of
 from byways.experiments.tasks import task_of
 from byways.experiments.train import train
 from byways.experiments.train_state import initial_params
@@ -139,6 +140,20 @@ def test_a_locked_tower_stays_bit_for_bit(experiments, runs, tmp_path):
     everything = dataclasses.replace(config, freeze=("image", "text", "log_scale"))
     with pytest.raises(ConfigError, match="nothing to train"):
         train(everything, tmp_path / "another")
+
+
+def test_a_preset_takes_its_model_from_a_folder(experiments, runs, tmp_path):
+    for kind, folder in runs.items():
+        assert with_model_of(KINDS[kind](), str(folder)).model == experiments[kind].model
+    small = dataclasses.replace(experiments["two_tower"].model.text, text_length=5)
+    model = dataclasses.replace(experiments["two_tower"].model, text=small)
+    towers = dataclasses.replace(experiments["two_tower"], model=model)
+    save_model(tmp_path / "model", "two_tower", model, initial_params(towers))
+    found = with_model_of(experiments["two_tower"], str(tmp_path / "model"))
+    assert found.model == model
+    assert check(found).data.text_length == 5
+    with pytest.raises(UsageError, match="a VmoeConfig is there"):
+        with_model_of(experiments["language"], str(runs["classification"]))
 
 
 def test_weights_are_put_in_by_name_or_refused(experiments, tmp_path):
