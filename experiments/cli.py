@@ -37,8 +37,18 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "PRESET [--run DIR] [--nested.key value …]",
         "train a model, or go on with a run",
     ),
-    "evaluate": Command("evaluate", "RUN", "score a run: zero-shot, retrieval, routing"),
+    "evaluate": Command("evaluate", "RUN", "score a run of any kind, and its routing"),
     "report": Command("report", "RUN", "write a run's report: one HTML page"),
+    "few-shot": Command(
+        "few_shot",
+        "RUN_OR_FOLDER [--shots 1 5 …]",
+        "score image features by few-shot regression",
+    ),
+    "generate": Command(
+        "generate",
+        "RUN_OR_FOLDER PROMPT [--temperature T]",
+        "let a decoder go on with a text",
+    ),
     "presets": Command("presets", "", "list the presets"),
     "config": {
         "show": Command(

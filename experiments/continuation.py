@@ -67,3 +67,10 @@ def continue_texts(
     return [
         codes.decode([*first, *rest]) for first, rest in zip(begun, np.asarray(made), strict=True)
     ]
+
+
+def printable(text: str) -> str:
+    """What a model wrote, without what would steer a terminal."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
+from ..continuation import printable
 from .table import empty_table, settings_table
 
 # Classes that a terminal shows, the worst first.
@@ -83,12 +85,5 @@ def language_tables(results: dict[str, Any]) -> list[Table]:
     for sample in samples["texts"]:
         prompt, text = sample["prompt"], sample["text"]
         rest = text[len(prompt) :] if text.startswith(prompt) else text
-        # Escapes are the model's own words, not commands to a terminal.
-        shown.add_row(printable(prompt) or "–", printable(rest)[:60])
+        shown.add_row(escape(printable(prompt)) or "–", escape(printable(rest)[:60]))
     return [table, shown]
-
-
-def printable(text: str) -> str:
-    """What a model wrote without what steers a terminal or rich's markup."""
-    safe = "".join(letter if letter.isprintable() else "�" for letter in text)
-    return safe.replace("[", r"\[")

@@ -1,0 +1,192 @@
+"""`byways few-shot` and `byways generate`: what a trained model is good for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from ..datasets import ImageDataConfig
+from .cli_options import parse, pick_name
+from .config import ClassificationConfig
+from .errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from .evaluation import FewShotProtocol
+    from .sources import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShotOptions:
+    """How much a model's image features say: few-shot classification by ridge regression.
+
+    `byways few-shot RUN_OR_FOLDER [options]`, of a run or a model's folder that reads images.
+
+    Attributes:
+        data: labelled images; by default those that a classifier was trained on.
+        protocol: `vmoe` chooses λ of a grid on the validation split; `big_vision` fixes it at
+            2^10 and adds up three seeds.
+        shots: images of each class.
+        json: print one JSON object instead of a table.
+    """
+
+    data: ImageDataConfig = ImageDataConfig()  # noqa: RUF009 (frozen)
+    protocol: Literal["vmoe", "big_vision"] = "vmoe"
+    shots: tuple[int, ...] = (1, 5, 10, 25)
+    json: bool = False
+
+
+def few_shot(arguments: Sequence[str]) -> int:
+    """`byways few-shot RUN_OR_FOLDER [--data.name …] [--protocol vmoe|big_vision] [--shots …]`"""
+    program = "byways few-shot"
+    if arguments and arguments[0] in ("-h", "--help"):
+        parse(FewShotOptions, arguments, program)
+    name, rest = pick_name(arguments, "run or folder", program)
+
+    from .sources import find_source
+
+    source = find_source(Path(name))
+    default = FewShotOptions()
+    if isinstance(source.experiment, ClassificationConfig):
+        default = dataclasses.replace(default, data=source.experiment.data)
+    options = parse(FewShotOptions, rest, program, default)
+    protocol = _protocol(options)
+    _check_images(source)
+
+    from .compilation_cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    from ..datasets import RecordError, load_images
+    from .evaluation import few_shot_of_classifier, few_shot_table
+    from .evaluation.image_features import image_features
+
+    size = source.config.image_size
+    try:
+        data = load_images(options.data, size)
+        features = image_features(source.load())
+        found = few_shot_of_classifier(features, data, size, protocol)
+    except RecordError as error:
+        raise RunError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(f"{options.data.name}: {error}") from error
+    rows = [row.as_dict() for row in found]
+    if options.json:
+        head = {"format": 1, "source": name, "kind": source.kind, "data": options.data.name}
+        how = {"protocol": options.protocol, "seeds": list(protocol.seeds)}
+        print(json.dumps({**head, **how, "rows": rows}))
+    else:
+        from rich.console import Console
+
+        Console().print(few_shot_table(rows))
+    return 0
+
+
+def _protocol(options: FewShotOptions) -> FewShotProtocol:
+    from .evaluation import BIG_VISION, FewShotProtocol
+
+    base = BIG_VISION if options.protocol == "big_vision" else FewShotProtocol()
+    try:
+        return dataclasses.replace(base, shots=options.shots)
+    except ValueError as error:
+        raise UsageError(f"--shots: {error}") from error
+
+
+def _check_images(source: Source) -> None:
+    if source.kind == "palm" or source.kind.endswith("_text"):
+        from .sources import unfit
+
+        raise unfit(
+            source,
+            "reads no images",
+            "few-shot takes a classification or contrastive run, or the folder of a vmoe, a limoe "
+            "or a two_tower (all of it, or its images' part)"
+            + ("; for texts there is `byways generate`" if source.kind == "palm" else ""),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateOptions:
+    """Let a decoder go on with a text, up to where it ends the text itself.
+
+    Attributes:
+        source: a run of language, or a PaLM's folder.
+        prompt: the beginning; "" lets the model begin.
+        steps: tokens to make at most; by default as many as fit, 64 at most.
+        temperature: 0 takes the likeliest token each time, 1 draws by the model's probabilities.
+        top_k: draw among so many of the likeliest only.
+        seed: of the draws.
+    """
+
+    source: tyro.conf.Positional[Path]
+    prompt: tyro.conf.Positional[str]
+    steps: int | None = None
+    temperature: float = 0.0
+    top_k: int | None = None
+    seed: int = 0
+
+
+def generate(arguments: Sequence[str]) -> int:
+    """`byways generate RUN_OR_FOLDER PROMPT [--steps N] [--temperature T] [--top-k K]`"""
+    options = parse(GenerateOptions, arguments, "byways generate")
+
+    from .sources import find_source, unfit
+
+    source = find_source(options.source)
+    if source.kind != "palm":
+        score = "`byways evaluate` scores it" if source.experiment else "`byways few-shot` reads it"
+        raise unfit(source, "makes no text", f"generate takes a language run or a palm; {score}")
+    if options.steps is not None and options.steps < 1:
+        raise UsageError(f"--steps {options.steps}: at least one token is made")
+
+    from .compilation_cache import enable_compilation_cache
+    from .continuation import continue_texts, printable
+
+    codes = _codes(source)
+    enable_compilation_cache()
+    try:
+        (text,) = continue_texts(
+            source.config,
+            source.load().params,
+            codes,
+            [options.prompt],
+            steps=options.steps,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            seed=options.seed,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    print(printable(text))
+    return 0
+
+
+def _codes(source: Source) -> Any:
+    """The vocabulary of a decoder: the run's own, or of a folder what lies beside it."""
+    from ..datasets import TextCodes, TextDataConfig
+
+    vocab, tokenizer = source.config.vocab_size, source.tokenizer
+    pieces = getattr(getattr(source.experiment, "data", None), "vocabulary", None) == "pieces"
+    if source.experiment is None:
+        pieces = tokenizer is not None
+    if pieces and tokenizer is None:
+        raise RunError(f"{source.folder}/tokenizer.model is missing; copy the run's back there")
+    if not pieces and vocab != 256:
+        raise RunError(
+            f"{source.folder} has no tokenizer.model, and its vocabulary of {vocab} is not that of "
+            "bytes (256): put its SentencePiece model there under that name"
+        )
+    codes = TextCodes(
+        TextDataConfig(vocabulary="pieces", tokenizer=str(tokenizer))
+        if pieces
+        else TextDataConfig()
+    )
+    if codes.vocab_size > vocab:
+        raise RunError(
+            f"{tokenizer} has {codes.vocab_size} pieces, but the model knows only {vocab}: this is "
+            "not its tokenizer"
+        )
+    return codes
