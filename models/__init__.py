@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .two_tower_config import ImageTowerConfig as ImageTowerConfig
     from .two_tower_config import TextTowerConfig as TextTowerConfig
     from .two_tower_config import TwoTowerConfig as TwoTowerConfig
+    from .two_tower_presets import TWO_TOWERS as TWO_TOWERS
     from .upcycle import upcycle_model as upcycle_model
     from .vmoe import Classification as Classification
     from .vmoe import Vmoe as Vmoe
@@ -85,6 +86,7 @@ _HOMES = {
     "ImageTowerConfig": "two_tower_config",
     "TextTowerConfig": "two_tower_config",
     "TwoTowerConfig": "two_tower_config",
+    "TWO_TOWERS": "two_tower_presets",
     "Classification": "vmoe",
     "Vmoe": "vmoe",
     "image_groups": "vmoe",

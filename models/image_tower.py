@@ -94,6 +94,8 @@ class _PatchEmbedding(nn.Module):
         size, width = self.config.patch_size, self.config.width
         init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", (0, 1, 2), 3)
         kernel = self.param("kernel", init, (size, size, 3, width))
+        whole = self.config.image_size // size * size
+        images = images[:, :whole, :whole]
         # Over rows, for the sake of the kernel's gradient; see SelfAttention.
         flat = patches(images, size).reshape(-1, size * size * 3)
         rows = flat @ kernel.reshape(-1, width).astype(images.dtype)

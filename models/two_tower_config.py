@@ -18,7 +18,8 @@ class ImageTowerConfig:
     """The encoder of images.
 
     Attributes:
-        image_size, patch_size: pixels; the image must divide into patches.
+        image_size, patch_size: pixels; what fills no patch, to the right and below, is not read
+            (SigLIP's 384 by 14).
         width, hidden, depth, heads: D, H, L and attention heads (D divides by heads).
         mean, std: uint8 pixels enter as (pixel / 255 - mean) / std, by channel. The default is
             LIMoE's ink, (255 - pixel) / 127.5: empty white paper is zero. Float images are

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..two_tower_config import ImageTowerConfig, TextTowerConfig, TwoTowerConfig
+from ..two_tower_presets import CLIP_MEAN, CLIP_STD, HALF
 from .foreign_json import Settings, read_settings
 from .torch_arrays import HUGGING_FACE, Source, Table, block, dense, mlp, norm, parts
 from .torch_arrays import patch_embedding as convolution
-from .two_tower_shapes import CLIP_MEAN, CLIP_STD, HALF, Shapes, image_side, of_rank, stack_sizes
+from .two_tower_shapes import Shapes, image_side, of_rank, stack_sizes
 
 MARK = "vision_model.embeddings.patch_embedding.weight"
 IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
@@ -73,8 +74,8 @@ def _image(shapes: Shapes, settings: Settings, siglip: bool, folder: Path) -> Im
     sizes = stack_sizes(shapes, f"{_IMAGE}encoder.layers.", "mlp.fc1", where)
     patch = of_rank(shapes, MARK, 4, where)[-1]
     rows = of_rank(shapes, f"{_IMAGE}embeddings.position_embedding.weight", 2, where)[0]
-    side = image_side(rows - (not siglip), patch, where)
-    _agree(given, sizes, image_size=side, patch_size=patch)
+    side = image_side(rows - (not siglip), patch, given)
+    _agree(given, sizes, patch_size=patch)
     path = folder / "preprocessor_config.json"
     seen = Settings(read_settings(path) if path.exists() else {}, str(path))
     return ImageTowerConfig(

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 from ..two_tower_config import ImageTowerConfig, TextTowerConfig, TwoTowerConfig
+from ..two_tower_presets import CLIP_MEAN, CLIP_STD, HALF
 from .foreign_json import Settings, read_settings
 from .open_clip_settings import check_image, check_text, siglip_trunk, text_reading
 from .torch_arrays import OPEN_CLIP, TIMM, Source, Table, block, dense, mlp, norm, parts
 from .torch_arrays import patch_embedding as convolution
-from .two_tower_shapes import CLIP_MEAN, CLIP_STD, HALF, Shapes, image_side, of_rank, stack_sizes
+from .two_tower_shapes import Shapes, image_side, of_rank, stack_sizes
 
 CLIP_MARK, SIGLIP_MARK = "visual.conv1.weight", "visual.trunk.patch_embed.proj.weight"
 CONFIG_FILE = "open_clip_config.json"
@@ -82,8 +83,8 @@ def _clip_image(shapes: Shapes, given: Settings, seen: Settings, quick: bool) ->
     sizes = stack_sizes(shapes, "visual.transformer.resblocks.", "mlp.c_fc", where)
     patch = of_rank(shapes, CLIP_MARK, 4, where)[-1]
     rows = of_rank(shapes, "visual.positional_embedding", 2, where)[0]
-    side = image_side(rows - 1, patch, where)
-    found = {"image_size": side, "patch_size": patch, "width": sizes.width, "layers": sizes.depth}
+    side = image_side(rows - 1, patch, given)
+    found = {"patch_size": patch, "width": sizes.width, "layers": sizes.depth}
     given.agree(found)
     activation, epsilon = text_reading(given, quick)
     return ImageTowerConfig(
@@ -110,8 +111,7 @@ def _siglip_image(shapes: Shapes, given: Settings, seen: Settings, quick: bool) 
     sizes = stack_sizes(shapes, f"{_TRUNK}blocks.", "mlp.fc1", where)
     patch = of_rank(shapes, SIGLIP_MARK, 4, where)[-1]
     rows = of_rank(shapes, f"{_TRUNK}pos_embed", 3, where)[1]
-    side = image_side(rows, patch, where)
-    given.agree({"image_size": side})
+    side = image_side(rows, patch, given)
     return ImageTowerConfig(
         image_size=side,
         patch_size=patch,

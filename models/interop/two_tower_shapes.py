@@ -9,13 +9,9 @@ from collections.abc import Mapping
 
 from ..two_tower_config import TwoTowerConfig
 from .errors import WeightsError
+from .foreign_json import Settings
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-# OpenAI's, of CLIP's training images; SigLIP's are 0.5 throughout.
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +51,25 @@ def of_rank(shapes: Shapes, name: str, rank: int, where: str) -> tuple[int, ...]
     return shape
 
 
-def image_side(positions: int, patch: int, where: str) -> int:
+def image_side(positions: int, patch: int, given: Settings) -> int:
     """Pixels of a square image of so many patches.
 
+    Args:
+        positions: one for each patch.
+        patch: pixels of its side.
+        given: may have an `image_size`, that of images with a rest of pixels that fill no patch
+            (SigLIP's 384 by 14).
+
     Raises:
-        WeightsError: they make no square.
+        WeightsError: the positions make no square, or not that of the size.
     """
     side = math.isqrt(positions)
     if side**2 != positions:
-        raise WeightsError(f"{where}: {positions} positions of patches are no square")
-    return side * patch
+        raise WeightsError(f"{given.where}: {positions} positions of patches are no square")
+    size = given.size("image_size", side * patch)
+    if size // patch != side:
+        raise given.wrong("image_size", f"{side} patches of {patch}, as the weights have it")
+    return size
 
 
 def check_heads(config: TwoTowerConfig, where: str) -> None:

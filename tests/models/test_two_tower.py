@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from byways.models import (
+    TWO_TOWERS,
     ImageTowerConfig,
     MoeConfig,
     TextTowerConfig,
     TwoTower,
     TwoTowerConfig,
+    parameter_shapes,
 )
 from byways.routing import auxiliary_losses
 
@@ -86,6 +89,24 @@ def test_each_tower_has_its_own_parameters_by_published_names():
     assert found["cls"] == (1, 1, 16)
     assert found["embedding"] == {"kernel": (4, 4, 3, 16)}
     assert found["Encoder"]["pre_norm"] == {"scale": (16,), "bias": (16,)}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [  # as open_clip's models have them
+        ("clip_b32", 151_277_313),
+        ("clip_b16", 149_620_737),
+        ("clip_l14", 427_616_513),
+        ("clip_l14_336", 427_944_193),
+        ("siglip_b16", 203_155_970),
+        ("siglip_l16_256", 652_150_786),
+        ("siglip_so400m14_384", 877_960_498),
+    ],
+)
+def test_published_sizes(name, count):
+    config = dataclasses.replace(TWO_TOWERS[name], scan=True)  # one block is traced for all
+    found = sum(map(math.prod, parameter_shapes("two_tower", config).values()))
+    assert found + name.startswith("siglip") == count  # and the bias, which is the loss's
 
 
 def test_sparse_towers_route_their_own_tokens_and_losses_are_finite():

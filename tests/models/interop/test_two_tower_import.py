@@ -171,6 +171,7 @@ def test_wrong_weights_are_told(copied, name, change, message):
         ("hf_clip_gelu", "text_config.num_attention_heads", 5, "does not divide into 5 heads"),
         ("hf_clip_gelu", "text_config.num_attention_heads", -1, "expected a size above 0"),
         ("hf_clip_gelu", "vision_config.hidden_size", 32, "expected 24, as the weights have it"),
+        ("hf_siglip", "vision_config.image_size", 12, "expected 2 patches of 4, as the weights"),
         ("hf_siglip", "vision_config.hidden_act", "relu", "expected one of quick_gelu, gelu"),
         ("hf_siglip", "text_config.layer_norm_eps", "1", "expected a number above 0"),
         ("open_clip_gelu", "model_cfg.vision_cfg.qk_norm", True, "qk_norm is 'True', expected"),

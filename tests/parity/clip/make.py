@@ -23,13 +23,15 @@ import torch
 import transformers
 from open_clip.tokenizer import SimpleTokenizer
 
-SIDE, PATCH, LENGTH, VOCABULARY, COMMON = 8, 4, 7, 40, 12
+PATCH, LENGTH, VOCABULARY, COMMON = 4, 7, 40, 12
+# SigLIP's has a rest that fills no patch, as 384 pixels by 14.
+SIDES = {"clip": 8, "siglip": 10}
 BATCH = 3
 CLIP_MEAN, CLIP_STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 HALF = (0.5, 0.5, 0.5)
 # One size in both layouts: the tests compile one program for both.
 VISION = {"hidden_size": 24, "intermediate_size": 36, "num_hidden_layers": 2}
-VISION |= {"num_attention_heads": 12, "image_size": SIDE, "patch_size": PATCH}
+VISION |= {"num_attention_heads": 12, "patch_size": PATCH}
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 40}
 TEXT |= {"num_attention_heads": 2, "max_position_embeddings": LENGTH}
 CORPUS = "the quick brown fox jumps over the lazy dog a photo of a cat the theme of the other"
@@ -73,7 +75,7 @@ def randomise(model, seed):
 def inputs(kind, seed):
     """uint8 pixels (B, S, S, 3), ids (B, N) that end at different places, and the real ones."""
     draw = np.random.default_rng(seed + 1000)
-    pixels = draw.integers(0, 256, (BATCH, SIDE, SIDE, 3)).astype(np.uint8)
+    pixels = draw.integers(0, 256, (BATCH, SIDES[kind], SIDES[kind], 3)).astype(np.uint8)
     ids = draw.integers(3, VOCABULARY - 2, (BATCH, LENGTH))
     mask = np.ones((BATCH, LENGTH), bool)
     if kind == "clip":  # ends with the highest id; zeros after it
@@ -105,7 +107,7 @@ def hugging_face(folder, kind, seed, **options):
     shared = {"hidden_act": options["hidden_act"]} if "hidden_act" in options else {}
     text = TEXT | shared | {"eos_token_id": options.get("eos", VOCABULARY - 1)}
     text |= {"bos_token_id": 1, "pad_token_id": 0}
-    vision = VISION | shared
+    vision = VISION | shared | {"image_size": SIDES[kind]}
     further = {}
     if kind == "clip":
         further["projection_dim"] = COMMON
@@ -129,12 +131,12 @@ def in_open_clip(folder, kind, seed, **options):
     text = {"context_length": LENGTH, "vocab_size": VOCABULARY, "width": 16, "heads": 2}
     text |= {"layers": 2, "mlp_ratio": 2.0}
     if kind == "clip":
-        vision = {"image_size": SIDE, "patch_size": PATCH, "layers": 2, "width": 24}
+        vision = {"image_size": SIDES[kind], "patch_size": PATCH, "layers": 2, "width": 24}
         vision |= {"head_width": 2, "mlp_ratio": 1.5}
         config = {"embed_dim": COMMON, "vision_cfg": vision, "text_cfg": text, **options}
         model_class, mean, std = open_clip.CLIP, CLIP_MEAN, CLIP_STD
     else:
-        vision = {"image_size": SIDE, "timm_model_name": options.pop("timm_model_name")}
+        vision = {"image_size": SIDES[kind], "timm_model_name": options.pop("timm_model_name")}
         vision |= {"timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"}
         text |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
         text |= {"norm_kwargs": {"eps": 1e-6}} | options
@@ -143,8 +145,9 @@ def in_open_clip(folder, kind, seed, **options):
         model_class, mean, std = open_clip.CustomTextCLIP, HALF, HALF
     arguments = {key: value for key, value in config.items() if key != "custom_text"}
     create = timm.create_model
-    small = {"img_size": SIDE, "patch_size": PATCH, "embed_dim": 24, "depth": 2, "num_heads": 12}
-    timm.create_model = functools.partial(create, mlp_ratio=1.5, **small)  # the name's, but small
+    small = {"patch_size": PATCH, "embed_dim": 24, "depth": 2, "num_heads": 12, "mlp_ratio": 1.5}
+    # The name's, but small.
+    timm.create_model = functools.partial(create, img_size=SIDES[kind], **small)
     try:
         model = randomise(model_class(**arguments), seed)
     finally:
