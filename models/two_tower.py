@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -99,6 +99,6 @@ class TwoTower(nn.Module):
         return Embeddings(image, text_out, jnp.exp(log_scale), routing, assignments)
 
 
-def _collect(tower: str, found: list[Mapping[str, Any]], *into: dict[str, Any]) -> None:
+def _collect(tower: str, found: Sequence[Mapping[str, Any]], *into: dict[str, Any]) -> None:
     for blocks, target in zip(found, into, strict=True):
         target.update({f"{tower}/{name}": value for name, value in blocks.items()})

@@ -39,13 +39,7 @@ def read_two_tower(path: Path | str) -> tuple[TwoTowerConfig, dict[str, np.ndarr
     """
     path = _weights(Path(path))
     shapes = read_shapes(path, ignored=hugging_face.IGNORED)
-    config, table = _recognise(shapes, path)
-    for name in (_SCALE, _BIAS):
-        if name == _SCALE or name in shapes:
-            _check_scalar(shapes, name, path)
-            ours = "log_scale" if name == _SCALE else "sigmoid_bias"
-            table[ours] = Source(name, tuple(shapes[name]), lambda a: a.reshape(()))
-    check_shapes({source.name: source.shape for source in table.values()}, shapes, str(path), {})
+    config, table = recognised(shapes, path)
     found = read_arrays(path, ignored=hugging_face.IGNORED)
     arrays = {ours: source.convert(found[source.name]) for ours, source in table.items()}
     # CLIP trains below a scale of 100, SigLIP without a bound. Rounding may lead just above.
@@ -64,7 +58,24 @@ def _weights(path: Path) -> Path:
     raise WeightsError(f"{path}: no {' and no '.join(_WEIGHTS)} in it")
 
 
-def _recognise(shapes: Shapes, path: Path) -> tuple[TwoTowerConfig, Table]:
+def recognised(shapes: Shapes, path: Path) -> tuple[TwoTowerConfig, Table]:
+    """The model that these shapes, and the settings beside the file, make; of each of our
+    parameters, its source.
+
+    Raises:
+        WeightsError: they make none, or are not exactly its own.
+    """
+    config, table = _model(shapes, path)
+    for name in (_SCALE, _BIAS):
+        if name == _SCALE or name in shapes:
+            _check_scalar(shapes, name, path)
+            ours = "log_scale" if name == _SCALE else "sigmoid_bias"
+            table[ours] = Source(name, tuple(shapes[name]), lambda a: a.reshape(()))
+    check_shapes({source.name: source.shape for source in table.values()}, shapes, str(path), {})
+    return config, table
+
+
+def _model(shapes: Shapes, path: Path) -> tuple[TwoTowerConfig, Table]:
     if hugging_face.MARK in shapes:
         config = hugging_face.hugging_face_config(shapes, path.parent)
         check_heads(config, str(path))

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -13,8 +14,19 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from byways.experiments.cli import main
-from byways.models import TwoTower, WeightsError, load_model, read_two_tower, save_model
+from byways.models import (
+    TwoTower,
+    WeightsError,
+    load_model,
+    parameter_shapes,
+    read_two_tower,
+    save_model,
+)
+from byways.models.interop.tensors import read_shapes
+from byways.models.interop.two_tower_files import recognised
 from flax.traverse_util import unflatten_dict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 PARITY = Path(__file__).parents[2] / "parity" / "clip"
 MODELS = sorted(path.parent.name for path in PARITY.glob("*/expected.npz"))
@@ -210,3 +222,63 @@ def test_damaged_and_missing_files_are_told(copied, tmp_path):
         read_two_tower(weights)
     with pytest.raises(WeightsError, match=r"no model\.safetensors and no open_clip_model"):
         read_two_tower(tmp_path)
+
+
+def leaves(values, path=()):
+    """Paths of all values within an object, objects among them."""
+    for key, value in values.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.integers(0, 3), max_size=4),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@given(data=st.data(), name=st.sampled_from(MODELS), value=ANYTHING)
+def test_any_setting_is_either_read_or_refused(data, name, value):
+    folder = PARITY / name
+    weights = next(folder.glob("*.safetensors"))
+    path = folder / ("config.json" if name.startswith("hf") else "open_clip_config.json")
+    values = json.loads(path.read_text())
+    *parts, last = data.draw(st.sampled_from(sorted(leaves(values))))
+    inner = functools.reduce(lambda found, key: found[key], parts, values)
+    inner[last] = value
+    with tempfile.TemporaryDirectory() as work:
+        (Path(work) / path.name).write_text(json.dumps(values))
+        (Path(work) / weights.name).symlink_to(weights)
+        try:
+            config, arrays = read_two_tower(work)
+        except WeightsError:
+            return
+    shapes = {key: array.shape for key, array in arrays.items() if key != "sigmoid_bias"}
+    assert shapes == parameter_shapes("two_tower", config)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    data=st.data(),
+    name=st.sampled_from(MODELS),
+    shape=st.lists(st.sampled_from([0, 1, 2, 3, 5, 16, 24, 2**40]), max_size=4),
+)
+def test_any_shape_is_either_right_or_refused(data, name, shape):
+    folder = PARITY / name
+    path = next(folder.glob("*.safetensors"))
+    shapes = read_shapes(path)
+    changed = data.draw(st.sampled_from(sorted(shapes)))
+    right = shapes[changed]
+    shapes[changed] = tuple(shape)
+    try:
+        recognised(shapes, path)
+    except WeightsError:
+        return
+    assert tuple(shape) == right or changed.startswith("logit")
