@@ -53,8 +53,6 @@ def leave_frozen(
     optimizer: optax.GradientTransformation, trained: Params
 ) -> optax.GradientTransformation:
     """The optimiser, with neither updates nor state for what is frozen."""
-    if all(jax.tree.leaves(trained)):
-        return optimizer
     labels = jax.tree.map(lambda moves: "trained" if moves else "frozen", trained)
     return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 

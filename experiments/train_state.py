@@ -78,8 +78,12 @@ def prepare(config: Experiment) -> Training:
     whole = NamedSharding(mesh, PartitionSpec())
     along_batch = NamedSharding(mesh, PartitionSpec("data"))
     task = task_of(config)
-    trained = trained_mask(jax.eval_shape(lambda: initial_params(config)), config.freeze)
-    optimizer = leave_frozen(make_optimizer(config.optimizer, config.steps), trained)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    trained = None
+    if config.freeze:
+        shapes = jax.eval_shape(lambda: initial_params(config))
+        trained = trained_mask(shapes, config.freeze)
+        optimizer = leave_frozen(optimizer, trained)
 
     def start() -> State:
         params = initial_params(config)
@@ -90,11 +94,14 @@ def prepare(config: Experiment) -> Training:
         }
         return state | {"interval": empty_interval(task, params, config.batch_size)}
 
+    def moving(params: Any) -> Any:
+        return params if trained is None else stop_frozen(params, trained)
+
     def step(state: State, batch: dict[str, Array]) -> tuple[State, Array]:
         # Noise depends on seed and step alone, so that a resumed run draws the same.
         key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
         gradient = jax.value_and_grad(
-            lambda params: task.objective(stop_frozen(params, trained), batch, key), has_aux=True
+            lambda params: task.objective(moving(params), batch, key), has_aux=True
         )
         (loss, (parts, sums)), grads = gradient(state["params"])
         updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
