@@ -28,6 +28,7 @@ def run(tmp_path_factory):
     return made.path
 
 
+@pytest.mark.slow
 def test_the_classes_of_a_task(run, tmp_path, capsys):
     out = tmp_path / "few"
     options = ["--classes", "Trouser", "8", "--experts", "3", "--min-share", "0"]

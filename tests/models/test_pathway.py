@@ -18,7 +18,7 @@ from byways.models import (
     parameter_shapes,
     save_model,
 )
-from byways.routing import keep_experts, route_expert_choice, route_top_k
+from byways.routing import keep_experts, route_top_k
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 E = 5
@@ -69,7 +69,7 @@ def expected(modality):
     return found, {name: np.asarray(sums.assigned[row]) for name, sums in routing.items()}
 
 
-@pytest.mark.parametrize("modality", UNUSED)
+@pytest.mark.parametrize("modality", ["image", pytest.param("text", marks=pytest.mark.slow)])
 def test_without_its_unused_experts_it_is_exactly_the_whole_model(tmp_path, modality):
     wanted, pairs = expected(modality)
     cut = cut_pathway(whole(modality), modality, pairs)
@@ -105,6 +105,7 @@ def test_experts_that_are_used_little_can_go_too():
     assert share.config.moe.kept_experts == cut.config.moe.kept_experts
 
 
+@pytest.mark.slow
 def test_routing_by_task_alone_leaves_k_experts():
     moe = MoeConfig(n=1, num_experts=E, selected=2, task="alone", eval_capacity_factor=1.0)
     model = drawn("limoe", dataclasses.replace(CONFIG, depth=1, moe=moe))
@@ -153,5 +154,6 @@ def test_kept_experts_are_numbers_of_experts():
     for kept in ([], [1, 0], [1, 1], [3]):
         with pytest.raises(ValueError, match=r"kept experts .* of 0\.\.2, ascending"):
             keep_experts(routing.assignment, kept)
+    by_expert = dataclasses.replace(routing.assignment, layout="expert")
     with pytest.raises(ValueError, match="has no pathway"):
-        keep_experts(route_expert_choice(logits, capacity=1).assignment, [0])
+        keep_experts(by_expert, [0])
