@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from ..config import ClassificationConfig, LanguageConfig
+from .blocks import layer_title, modalities, routers
 from .charts import Chart, Series
 from .records import Records
 
-_MODALITIES = ("image", "text")
+# Losses that have a chart of their own among the first.
+_SHOWN = {"contrastive", "cross_entropy", "normaliser", "auxiliary"}
 
 # Title of each auxiliary loss and what it wants, by its key; in the order they are drawn.
 _WANTS = {
@@ -35,42 +38,33 @@ class LayerCurves:
     charts: tuple[Chart, ...]
 
 
-def layer_title(name: str, depth: int) -> str:
-    """People count layers from one: `encoderblock_1` of 4 is `Layer 2 of 4`."""
-    number = name.rpartition("_")[2]
-    return f"Layer {int(number) + 1} of {depth}" if number.isdigit() else name
-
-
 def training_curves(records: Records) -> tuple[Chart, ...]:
     """Loss, score, learning rate and the like; a chart without logged numbers is left out."""
+    config = records.config
+    if isinstance(config, ClassificationConfig):
+        charts = _class_curves(records)
+    elif isinstance(config, LanguageConfig):
+        charts = _language_curves(records)
+    else:
+        charts = _pair_curves(records)
+    rate = [("rate", "one", "lr", "train")]
+    charts.insert(2, _chart("Learning rate", "size of a training step", rate, records, low=0.0))
+    return tuple(chart for chart in charts if chart)
+
+
+def _pair_curves(records: Records) -> list[Chart | None]:
     pairs = records.config.batch_size
-    contrastive = f"how hard it is to pick each picture's words out of {pairs}"
-    charts = (
+    guessing = ("guessing", math.log(pairs))
+    return [
         _chart(
             "Contrastive loss",
-            contrastive,
+            f"how hard it is to pick each picture's words out of {pairs}",
             [("loss", "one", "loss/contrastive", "train")],
             records,
             low=0.0,
-            reference=("guessing", math.log(pairs))
-            if records.config.loss.contrastive == "softmax"
-            else None,
+            reference=guessing if records.config.loss.contrastive == "softmax" else None,
         ),
-        _chart(
-            "Validation score",
-            "drawings named rightly, by an artist kept for choosing settings",
-            [
-                ("first five", "two", "top5", "validation"),
-                ("first", "one", "top1", "validation"),
-            ],
-            records,
-            percent=True,
-            low=0.0,
-        ),
-        _chart(
-            "Learning rate", "size of a training step", [("rate", "one", "lr", "train")], records,
-            low=0.0,
-        ),
+        _validation("drawings named rightly, by an artist kept for choosing settings", records),
         _chart(
             "Temperature",
             "learned; lower makes the model more decided",
@@ -78,8 +72,64 @@ def training_curves(records: Records) -> tuple[Chart, ...]:
             records,
             low=0.0,
         ),
-    )  # fmt: skip
-    return tuple(chart for chart in charts if chart)
+    ]
+
+
+def _class_curves(records: Records) -> list[Chart | None]:
+    classes = records.config.model.num_classes
+    return [
+        _chart(
+            "Cross-entropy",
+            "surprise at the right class (nats); lower is better",
+            [("loss", "one", "loss/cross_entropy", "train")],
+            records,
+            low=0.0,
+            reference=("guessing", math.log(classes)),
+        ),
+        _validation("pictures kept from training, for choosing settings", records),
+        _chart(
+            "Training accuracy",
+            "of the batch, before the step",
+            [("accuracy", "one", "accuracy", "train")],
+            records,
+            percent=True,
+            low=0.0,
+        ),
+    ]
+
+
+def _language_curves(records: Records) -> list[Chart | None]:
+    guessing = ("guessing", math.log(records.config.model.vocab_size))
+    return [
+        _chart(
+            "Cross-entropy",
+            "surprise at the next token (nats); lower is better",
+            [("loss", "one", "loss/cross_entropy", "train")],
+            records,
+            low=0.0,
+            reference=guessing,
+        ),
+        _chart(
+            "Validation entropy",
+            "the same, on captions kept for choosing settings",
+            [("entropy", "one", "entropy", "validation")],
+            records,
+            low=0.0,
+            reference=guessing,
+        ),
+        _chart(
+            "Size of scores (log² Z)",
+            "kept near zero by a small penalty",
+            [("normaliser", "one", "loss/normaliser", "train")],
+            records,
+            low=0.0,
+        ),
+    ]
+
+
+def _validation(note: str, records: Records) -> Chart | None:
+    lines = [("first five", "two", "top5", "validation"), ("first", "one", "top1", "validation")]
+    return _chart("Validation score", note, lines, records, percent=True, low=0.0)
 
 
 def other_curves(records: Records) -> tuple[Chart, ...]:
@@ -94,7 +144,7 @@ def other_curves(records: Records) -> tuple[Chart, ...]:
         )
     ]
     keys = {key for line in records.lines for key in line["metrics"] if key.startswith("loss/")}
-    names = {key.removeprefix("loss/") for key in keys} - {"contrastive", "auxiliary"}
+    names = {key.removeprefix("loss/") for key in keys} - _SHOWN
     if names and records.routed:
         charts.append(
             _chart(
@@ -114,27 +164,28 @@ def other_curves(records: Records) -> tuple[Chart, ...]:
 
 def routing_curves(records: Records) -> tuple[LayerCurves, ...]:
     """Success, entropies and load of each sparse layer over training."""
-    model = records.config.model
-    even = ("all experts alike", math.log(model.moe.routed_experts))
     layers = []
-    for index in model.moe_layers:
-        name = f"encoderblock_{index}"
+    for name, moe in routers(records.config).items():
+        even = ("all experts alike", math.log(moe.routed_experts))
 
-        def both(key: str, layer: str = name) -> list[tuple[str, str, str, str]]:
-            return [(m, m, f"routing/{layer}/{key}/{m}", "train") for m in _MODALITIES]
+        def each(key: str, layer: str = name) -> list[tuple[str, str, str, str]]:
+            # A tower sees one modality; of the other there is nothing but zeros in the log.
+            tower = layer.rpartition("/")[0]
+            names = [m for m in modalities(records.config) if tower in ("", m)]
+            return [(m, m, f"routing/{layer}/{key}/{m}", "train") for m in names]
 
         charts = (
             _chart(
-                "Success rate", "tokens that an expert had room for", both("success"), records,
+                "Success rate", "tokens that an expert had room for", each("success"), records,
                 percent=True, high=1.0,
             ),
             _chart(
                 "Local entropy", "doubt about single tokens (nats); low is decided",
-                both("local_entropy"), records, low=0.0, reference=even,
+                each("local_entropy"), records, low=0.0, reference=even,
             ),
             _chart(
                 "Global entropy", "spread over the experts (nats); high is wide",
-                both("global_entropy"), records, low=0.0, reference=even,
+                each("global_entropy"), records, low=0.0, reference=even,
             ),
             _chart(
                 "Busiest expert", "its load over an even share",
@@ -144,7 +195,7 @@ def routing_curves(records: Records) -> tuple[LayerCurves, ...]:
         )  # fmt: skip
         found = tuple(chart for chart in charts if chart)
         if found:
-            layers.append(LayerCurves(layer_title(name, model.depth), found))
+            layers.append(LayerCurves(layer_title(name, records.config), found))
     return tuple(layers)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ..evaluation.protocol import TEST_ARTISTS, VALIDATION_ARTIST
-from .curves import layer_title
+from .blocks import layer_title, routers
 from .pictures import Patch, patch
-from .tokens import Pairs, route_images, route_texts
+from .tokens import NO_PAIRS, Pairs, route_images, route_texts
 
 if TYPE_CHECKING:
     from ...datasets import Examples
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # Drawings that are looked at, and the largest number of crops on the page (a limit on its size).
 _DRAWINGS = 1024
-_CROPS = 400
-_PER_EXPERT = 12
+CROPS = 400
+PER_EXPERT = 12
 _PIECES = 14
-_LAYERS = 4
+LAYERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +41,16 @@ class ExpertTastes:
 
     Attributes:
         number: from 0.
-        image_share, text_share: of all patches, and of all pieces, the part that it took.
+        image_share, text_share: of all patches, and of all pieces, the part that it took; None
+            where none come.
         blank: of its patches, the part that is one colour.
         patches: those that its router was surest of, at most one a drawing.
         pieces: by count times specificity.
     """
 
     number: int
-    image_share: float
-    text_share: float
+    image_share: float | None
+    text_share: float | None
     blank: float
     patches: tuple[Patch, ...]
     pieces: tuple[Piece, ...]
@@ -73,6 +74,7 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
         examples: `emoji_art`.
     """
     config = run.config.model
+    moes = routers(run.config)
     rows = np.concatenate([examples.rows(artist=a) for a in (VALIDATION_ARTIST, *TEST_ARTISTS)])
     rows = np.random.default_rng(0).permutation(rows)[:_DRAWINGS]
     images = examples.images(rows)
@@ -81,35 +83,42 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
     texts += [" ".join(c.keywords[:4]) for c in examples.concepts if c.keywords]
     ids, real = run.tokenizer.encode(texts, config.text_length)
     seen, read = route_images(run, images), route_texts(run, ids, real)
-
-    experts = config.moe.routed_experts
-    names = list(seen)
-    spread = np.linspace(0, len(names) - 1, _LAYERS).round().astype(int)
-    names = [names[i] for i in np.unique(spread)]
-    crops = max(1, min(_PER_EXPERT, _CROPS // (experts * len(names))))
-    blank = _blank(images, config.patch_size)
+    # Towers have layers of their own.
+    names = spread([name for name in moes if name in seen or name in read])
+    drawn = sum(moes[name].routed_experts for name in names if name in seen)
+    crops = max(1, min(PER_EXPERT, CROPS // max(1, drawn)))
+    blank = blank_patches(images, config.patch_size)
     layers = []
     for name in names:
-        patches, pieces = seen[name], read[name]
+        patches, pieces = seen.get(name, NO_PAIRS), read.get(name, NO_PAIRS)
         tastes = []
-        for number in range(experts):
+        for number in range(moes[name].routed_experts):
             mine = patches.expert == number
-            empty = blank[patches.row[mine], patches.place[mine]]
+            drawn = mine & (patches.place >= 0)
+            empty = blank[patches.row[drawn], patches.place[drawn]]
             tastes.append(
                 ExpertTastes(
                     number,
-                    float(mine.mean()) if len(mine) else 0.0,
-                    float((pieces.expert == number).mean()) if len(pieces.expert) else 0.0,
+                    float(mine.mean()) if name in seen and len(mine) else None,
+                    float((pieces.expert == number).mean()) if name in read else None,
                     float(empty.mean()) if len(empty) else 0.0,
-                    _top_patches(patches, number, images, labels, config.patch_size, crops),
+                    top_patches(patches, number, images, labels, config.patch_size, crops),
                     top_pieces(pieces, number, ids, run.tokenizer.pieces),
                 )
             )
-        layers.append(LayerTastes(layer_title(name, config.depth), tuple(tastes)))
+        layers.append(LayerTastes(layer_title(name, run.config), tuple(tastes)))
     return tuple(layers)
 
 
-def _blank(images: UInt8[np.ndarray, "n S S 3"], size: int) -> np.ndarray:
+def spread(names: list[str]) -> list[str]:
+    """At most four layers, first to last, evenly spaced."""
+    if not names:
+        return []
+    chosen = np.linspace(0, len(names) - 1, LAYERS).round().astype(int)
+    return [names[i] for i in np.unique(chosen)]
+
+
+def blank_patches(images: UInt8[np.ndarray, "n S S 3"], size: int) -> np.ndarray:
     """(n, patches) bool: all pixels of the patch are equal."""
     count, side = images.shape[0], images.shape[1] // size
     cut = images.reshape(count, side, size, side, size, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -117,7 +126,7 @@ def _blank(images: UInt8[np.ndarray, "n S S 3"], size: int) -> np.ndarray:
     return (flat == flat[:, :, :1]).all(axis=(2, 3))
 
 
-def _top_patches(
+def top_patches(
     pairs: Pairs,
     expert: int,
     images: np.ndarray,
@@ -126,7 +135,8 @@ def _top_patches(
     most: int,
 ) -> tuple[Patch, ...]:
     """The surest patches of an expert: one a drawing, and no two that look the same."""
-    mine = np.flatnonzero(pairs.expert == expert)
+    # A class token has no place in the picture.
+    mine = np.flatnonzero((pairs.expert == expert) & (pairs.place >= 0))
     chosen: list[Patch] = []
     drawings: set[int] = set()
     looks: set[bytes] = set()

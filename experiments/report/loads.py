@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .curves import layer_title
+from ..config import Experiment
+from .blocks import layer_title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +38,18 @@ class LayerLoads:
         title: such as `Layer 2 of 4`.
         success: modality and share of its tokens that an expert had room for.
         random: the same of a router that draws lots.
+        room: slots in training for each pair that comes; None is for all.
         dead: experts under a tenth of the even share.
         busiest: the largest load over the even share.
         scale: the longest bar's load, a share of all tokens.
         even: 1/E, as a share of `scale`.
-        experts: from the most visual to the most verbal.
+        experts: from the most visual to the most verbal; of one modality, in their order.
     """
 
     title: str
     success: tuple[tuple[str, float], ...]
     random: float | None
+    room: float | None
     dead: tuple[int, ...]
     busiest: float
     scale: float
@@ -54,16 +57,17 @@ class LayerLoads:
     experts: tuple[ExpertShare, ...]
 
 
-def layer_loads(results: dict[str, Any], depth: int) -> tuple[LayerLoads, ...]:
+def layer_loads(results: dict[str, Any], config: Experiment) -> tuple[LayerLoads, ...]:
     """The routing part of the results, ready to draw; empty for a dense model.
 
     Args:
         results: the contents of `results.json`.
-        depth: L.
+        config: of the run.
     """
     routing = results.get("routing") or {}
     return tuple(
-        _layer(layer_title(name, depth), entry) for name, entry in routing.get("layers", {}).items()
+        _layer(layer_title(name, config), entry)
+        for name, entry in routing.get("layers", {}).items()
     )
 
 
@@ -86,20 +90,24 @@ def _layer(title: str, entry: dict[str, Any]) -> LayerLoads:
         )  # fmt: skip
     even = 1 / len(load)
     scale = max(*load, even) if load else even
+    alone = len(modalities) == 1
     return LayerLoads(
         title,
         tuple((m, float(entry["modalities"][m]["success"])) for m in modalities),
         entry.get("success_random"),
+        entry.get("capacity_over_real_tokens") if entry.get("capacity_factor") else None,
         tuple(entry["dead_experts"]),
         float(entry["max_load"]),
         scale,
         even / scale,
-        tuple(sorted(experts, key=lambda e: (-e.fair[0], e.number))),
+        tuple(sorted(experts, key=lambda e: (0 if alone else -e.fair[0], e.number))),
     )
 
 
 def _kind(modalities: list[str], fair: tuple[float, ...], load: float) -> str:
     if load == 0:
         return "idle"
+    if len(modalities) == 1:
+        return ""
     most = max(range(len(fair)), key=fair.__getitem__)
     return modalities[most] if fair[most] >= 0.8 else "both"

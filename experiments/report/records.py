@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..config import ExperimentConfig
+from ..config import Experiment
 from ..metrics_log import read_lines
 from ..run_folder import RunFolder
+from .blocks import routers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Records:
     path: Path
     name: str
     preset: str
-    config: ExperimentConfig
+    config: Experiment
     finished: bool
     lines: tuple[dict[str, Any], ...]
     results: dict[str, Any] | None
@@ -53,7 +54,7 @@ class Records:
     @property
     def routed(self) -> bool:
         """Whether tokens go to some experts and not to others; in soft routing all go to all."""
-        return not self.dense and self.config.model.moe.router != "soft"
+        return any(moe.router != "soft" for moe in routers(self.config).values())
 
 
 def read_records(folder: Path | str) -> Records:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...models import MoeConfig, PalmConfig, TwoTowerConfig
+from ..config import ClassificationConfig, Experiment, LanguageConfig
 from ..config_files import to_dict
 from ..parameter_counts import count_parameters, short
+from .blocks import routers
 from .charts import number
 from .records import Records
-
-_DATA = {
-    "emoji_art": "emoji drawn by six artists, each with a few words",
-    "emoji_scenes": "small scenes composed of emoji, each with a sentence",
-}
 
 
 def percent(value: float | int) -> str:
@@ -28,111 +26,104 @@ def percent(value: float | int) -> str:
     return f"{100 * value:.2f} %" if value < 0.01 else f"{100 * value:.1f} %"
 
 
-def sentences(records: Records) -> list[str]:
-    """What the model is, what it learnt from, and how well it names what it never saw."""
-    model = records.config.model
-    moe = model.moe
+def sparse_words(blocks: dict[str, MoeConfig], where: str = "the layers") -> str:
+    """What the mixtures of a model do; empty of a dense one.
+
+    Args:
+        blocks: the routing of its sparse blocks, all alike.
+        where: which layers they are some of.
+    """
+    if not blocks:
+        return ""
+    moe = next(iter(blocks.values()))
+    start = f" In {len(blocks)} of {where}, {moe.num_experts} small expert networks"
+    if moe.router == "soft":
+        return f"{start} each work on mixtures of all tokens."
+    if moe.router == "expert_choice":
+        return f"{start} share the work, and each takes the tokens that suit it best."
+    each = "one" if moe.selected == 1 else str(moe.selected)
+    return f"{start} share the work, and each token passes through {each} of them."
+
+
+def density(records: Records) -> str:
+    """What kind of model it is, in words with their article."""
     if records.dense:
-        what = (
-            f"This is an ordinary dense model: one Transformer of {model.depth} layers that reads "
-            "pictures and words alike."
-        )
-    elif not records.routed:
-        what = (
-            f"This is a soft mixture of experts: one Transformer of {model.depth} layers that "
-            f"reads pictures and words alike. In {len(model.moe_layers)} of the layers, "
-            f"{moe.num_experts} small expert networks each work on mixtures of all tokens."
-        )
-    else:
-        each = "one" if moe.selected == 1 else str(moe.selected)
-        what = (
-            f"This is a sparse model: one Transformer of {model.depth} layers that reads pictures "
-            f"and words alike. In {len(model.moe_layers)} of the layers, {moe.num_experts} small "
-            f"expert networks share the work, and each token passes through {each} of them."
-        )
-    data = _DATA.get(records.config.data.name, f"the data set “{records.config.data.name}”")
-    text = [what, f"It learnt from {data}."]
-    entry = (records.results or {}).get("noto", {}).get("all")
-    if entry:
-        # Only one way for names to be known: the pictures' artist was left out of training.
-        text.append(
-            "Asked to name drawings by Noto, an artist it had never seen, out of "
-            f"{entry['candidates']} names, it put the right one first {percent(entry['top1'])} of "
-            f"the time and among its first five {percent(entry['top5'])} of the time."
-        )
-    return text
+        return "an ordinary dense model"
+    return "a sparse model" if records.routed else "a soft mixture of experts"
 
 
-def headline(records: Records) -> list[dict[str, str]]:
-    """The numbers in the page's head: each with what it is and what it has to beat."""
-    results = records.results or {}
-    noto = results.get("noto", {})
-    chance = results.get("baselines", {}).get("chance", {}).get("noto", {})
-    tiles = []
-    for share, words in (("all", "Noto, all drawings"), ("held_out", "Noto, held-out things")):
-        entry = noto.get(share)
-        if entry:
-            guess = percent(chance[share]["top1"]) if share in chance else "–"
-            tiles.append(
-                {
-                    "value": percent(entry["top1"]),
-                    "name": f"{words}: right at once",
-                    "note": f"{percent(entry['top5'])} in the first five; chance {guess}",
-                }
-            )
+def routing_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
+    """Whether the routers are well, as tiles of the head."""
     layers = (results.get("routing") or {}).get("layers", {})
-    if layers:
-        served = [(p["success"], e) for e in layers.values() for p in e["modalities"].values()]
-        worst, entry = min(served, key=lambda item: item[0])
-        tiles.append(
-            {
-                "value": percent(worst),
-                "name": "of tokens find room, where it is tightest",
-                "note": f"a random router: {percent(entry['success_random'])}",
-            }
-        )
-        dead = sum(len(entry["dead_experts"]) for entry in layers.values())
-        total = sum(len(entry["load"]) for entry in layers.values())
-        tiles.append(
-            {
-                "value": f"{total - dead} of {total}",
-                "name": "experts in use",
-                "note": "none is dead" if not dead else f"{dead} get almost nothing",
-            }
-        )
-    return tiles
+    if not layers:
+        return []
+    served = [(p["success"], e) for e in layers.values() for p in e["modalities"].values()]
+    worst, entry = min(served, key=lambda item: item[0])
+    dead = sum(len(entry["dead_experts"]) for entry in layers.values())
+    total = sum(len(entry["load"]) for entry in layers.values())
+    return [
+        {
+            "value": percent(worst),
+            "name": "of tokens find room, where it is tightest",
+            "note": f"a random router: {percent(entry['success_random'])}",
+        },
+        {
+            "value": f"{total - dead} of {total}",
+            "name": "experts in use",
+            "note": "none is dead" if not dead else f"{dead} get almost nothing",
+        },
+    ]
 
 
 def settings(records: Records) -> list[tuple[str, str]]:
     """Names and values of what a reader asks first."""
-    c, model, moe = records.config, records.config.model, records.config.model.moe
+    c, model = records.config, records.config.model
     total, awake = count_parameters(model)
     start = records.start
     seconds = sum((line["times"].get("seconds") or 0.0 for line in records.lines), 0.0)
     rows = [
         ("Preset", records.preset or "–"),
         ("Date", str(start.get("time", "–")).replace("T", " ").replace("+00:00", " UTC")),
-        ("Steps", f"{number(records.step)} of {number(c.steps)}, {c.batch_size} pairs each"),
+        ("Steps", f"{number(records.step)} of {number(c.steps)}, {c.batch_size} {_unit(c)} each"),
         ("Time logged", _minutes(seconds)),
         ("Seed", str(c.seed)),
         ("Parameters", f"{short(total)}, of which {short(awake)} work for any one token"),
-        ("Width, layers, heads", f"{model.width}, {model.depth}, {model.heads}"),
-        ("Picture, patch", f"{model.image_size} px, {model.patch_size} px"),
     ]
-    if records.routed:
+    towers = [("", model)]
+    if isinstance(model, TwoTowerConfig):
+        towers = [("Pictures: ", model.image), ("Words: ", model.text)]
+    for name, part in towers:
+        key = f"{name}width, layers, heads"
+        value = f"{part.width}, {part.depth}, {part.heads}"
+        rows.append((key[0].upper() + key[1:], value))
+    if isinstance(model, PalmConfig):
+        rows.append(("Vocabulary, length", f"{number(model.vocab_size)}, {model.max_length}"))
+    else:
+        rows.append(("Picture, patch", f"{model.image_size} px, {model.patch_size} px"))
+    seen = []
+    for moe in routers(c).values():
+        if moe.router == "soft" or moe in seen:
+            continue
+        seen.append(moe)
         capacity = "dropless"
         if moe.capacity_factor is not None:
             capacity = f"capacity {moe.capacity_factor:g} times the even share"
-        rows.append(
-            (
-                "Experts",
-                f"{moe.num_experts} in each sparse layer, {moe.selected} per token, {capacity}",
-            )
-        )
+        value = f"{moe.num_experts} in each sparse layer, {moe.selected} per token, {capacity}"
+        rows.append(("Experts", value))
     rows.append(("Data", c.data.name))
     rows.append(("Optimiser", f"{c.optimizer.name}, peak rate {c.optimizer.lr:g}"))
     rows.append(("Devices", ", ".join(start.get("devices", [])) or "–"))
+    if c.init:
+        rows.append(("Began with", ", ".join(c.init)))
+    if c.freeze:
+        rows.append(("Frozen", ", ".join(c.freeze)))
     return rows
+
+
+def _unit(config: Experiment) -> str:
+    if isinstance(config, ClassificationConfig):
+        return "pictures"
+    return "rows of text" if isinstance(config, LanguageConfig) else "pairs"
 
 
 def versions(records: Records) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Which token went to which expert: the trained model over drawings and words, dropless."""
+"""Which token went to which expert: the trained model over examples, dropless."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ...models import Palm, PalmConfig, TwoTowerConfig, Vmoe, VmoeConfig
+from ..classification import scaled
 from ..contrastive import pair_model
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class Pairs:
 
     Attributes:
         row: the example.
-        place: the token within it.
+        place: the token within it; a token before the first patch has place -1.
         expert: 0 to E-1.
         gate: how sure the router was.
     """
@@ -35,17 +37,22 @@ class Pairs:
     gate: Float[np.ndarray, "P"]
 
 
+NO_PAIRS = Pairs(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros(0, np.float32))
+
+
 def route_images(run: Run, images: UInt8[np.ndarray, "n S S 3"]) -> dict[str, Pairs]:
     """Where the patches of images go, by layer."""
-    model = pair_model(run.config.model)
+    c = run.config.model
+    model = pair_model(c)
 
     @jax.jit
     def assign(params: Any, pixels: jax.Array, mask: jax.Array):
         found = model.apply({"params": params}, pixels, None, None, mask)
         return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
 
-    patches = (run.config.model.image_size // run.config.model.patch_size) ** 2
-    return _gather(run.params, assign, (images,), patches)
+    patches = (c.image_size // c.patch_size) ** 2
+    length = c.image.num_tokens if isinstance(c, TwoTowerConfig) else patches
+    return _gather(run.params, assign, (images,), length, length - patches)
 
 
 def route_texts(
@@ -62,15 +69,54 @@ def route_texts(
     return _gather(run.params, assign, (ids, real), ids.shape[1])
 
 
+def route_labelled(
+    config: VmoeConfig, params: Any, images: UInt8[np.ndarray, "n S S 3"]
+) -> dict[str, Pairs]:
+    """Where a classifier's patches go, by layer; a class token's place is -1."""
+    moe = dataclasses.replace(config.moe, eval_capacity_factor=None)
+    model = Vmoe(dataclasses.replace(config, moe=moe))
+
+    @jax.jit
+    def assign(params: Any, pixels: jax.Array, mask: jax.Array):
+        found = model.apply({"params": params}, scaled(pixels), mask)
+        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
+
+    first = config.num_tokens - config.num_patches
+    return _gather(params, assign, (images,), config.num_tokens, first)
+
+
+def route_packed(
+    config: PalmConfig,
+    params: Any,
+    tokens: Int[np.ndarray, "n N"],
+    segments: Int[np.ndarray, "n N"],
+) -> dict[str, Pairs]:
+    """Where a decoder's tokens go, by layer; padding goes nowhere."""
+    moe = dataclasses.replace(config.moe, eval_capacity_factor=None)
+    model = Palm(dataclasses.replace(config, moe=moe))
+
+    @jax.jit
+    def assign(params: Any, tokens: jax.Array, segments: jax.Array, mask: jax.Array):
+        found = model.apply({"params": params}, tokens, segments * mask[:, None])
+        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return _gather(params, assign, (tokens, segments), tokens.shape[1])
+
+
 def _coordinates(assignments: Any) -> dict[str, tuple[jax.Array, ...]]:
-    # One group, so that a token's number tells its example.
-    return {
-        name: (made.token[0], made.expert[0], made.weight[0], made.kept[0])
-        for name, made in assignments.items()
-    }
+    # Groups are runs of whole examples, so that a token's number in the batch tells its example.
+    found = {}
+    for name, made in assignments.items():
+        group = jnp.arange(made.token.shape[0])[:, None] * made.num_tokens
+        parts = (made.token + group, made.expert, made.weight, made.kept)
+        found[name] = tuple(part.reshape(-1) for part in parts)
+    return found
 
 
-def _gather(params: Any, assign: Any, arrays: tuple, length: int) -> dict[str, Pairs]:
+def _gather(
+    params: Any, assign: Any, arrays: tuple, length: int, first: int = 0
+) -> dict[str, Pairs]:
+    """Pairs of all rows; places count from the so-manieth token of each."""
     placed = jax.device_put(params)
     parts: dict[str, list[tuple[np.ndarray, ...]]] = {}
     total = len(arrays[0])
@@ -83,7 +129,9 @@ def _gather(params: Any, assign: Any, arrays: tuple, length: int) -> dict[str, P
         found = jax.device_get(assign(placed, *padded, jnp.arange(_ROWS) < count))
         for name, (token, expert, gate, kept) in found.items():
             rows, places = np.divmod(token[kept], length)
-            parts.setdefault(name, []).append((rows + start, places, expert[kept], gate[kept]))
+            parts.setdefault(name, []).append(
+                (rows + start, places - first, expert[kept], gate[kept])
+            )
     return {
         name: Pairs(*(np.concatenate(column) for column in zip(*rows, strict=True)))
         for name, rows in parts.items()

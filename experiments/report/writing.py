@@ -10,18 +10,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ...datasets import DataConfig, RecordError, attribution, load_data
-from ..errors import CheckpointError, RunError
-from ..evaluation.evaluate import emoji_art
+from ..config import ClassificationConfig, LanguageConfig, kind_of
+from ..errors import RunError
 from ..files import write_bytes
 from ..run_folder import RunFolder
 from . import summary
-from .answers import sample_answers
 from .curves import other_curves, routing_curves, training_curves
-from .experts import expert_tastes
 from .loads import layer_loads
 from .records import Records, read_records
-from .scores import comparison, retrieval, zero_shot
 
 _PAGE = Path(__file__).with_name("page")
 
@@ -55,63 +51,40 @@ def write_report(run_dir: Path | str) -> Path:
 def render(records: Records) -> str:
     """The page's HTML. Everything that comes from a run or from data is escaped."""
     results, config = records.results, records.config
+    routing = (results or {}).get("routing") or {}
+    own = _parts(records)
+    sections = [s for s in own["sections"] if records.routed or s[0] not in ("loads", "tastes")]
     page: dict[str, Any] = {
+        **own,
+        "sections": sections,
         "name": records.name,
+        "kind": kind_of(config),
         "routed": records.routed,
-        "sentences": summary.sentences(records),
-        "headline": summary.headline(records),
         "state": summary.state(records),
         "settings": summary.settings(records),
         "versions": summary.versions(records),
         "config": summary.config_text(records),
         "training": training_curves(records),
         "other": other_curves(records),
-        "routing": routing_curves(records) if records.routed else (),
-        "scores": zero_shot(results) if results else None,
-        "retrieval": retrieval(results) if results else None,
-        "bars": _bars(results) if results else [],
-        "loads": layer_loads(results, config.model.depth) if results else (),
-        "room": ((results or {}).get("routing") or {}).get("capacity_over_real_tokens"),
-        "capacity": config.model.moe.capacity_factor,
+        "routing": routing_curves(records),
+        "loads": layer_loads(results, config) if results else (),
+        "room": routing.get("capacity_over_real_tokens"),
+        "capacity": routing.get("capacity_factor"),
         "made_by": importlib.metadata.version("byways"),
-        "attribution": attribution(),
-        **_pictures(records),
     }
     return _environment().get_template("page.html").render(page)
 
 
-def _bars(results: dict[str, Any]) -> list[tuple[str, tuple]]:
-    titles = {"all": "All Noto drawings", "held_out": "Held-out things only"}
-    found = [(title, comparison(results, share)) for share, title in titles.items()]
-    return [(title, bars) for title, bars in found if bars]
-
-
-def _pictures(records: Records) -> dict[str, Any]:
-    """The parts that need drawings and parameters, or why they are missing."""
-    from ..library import load
-
-    parts: dict[str, Any] = {"tastes": (), "answers": (), "no_tastes": "", "no_answers": ""}
-    config: DataConfig = emoji_art(records.config.data)
-    try:
-        examples = load_data(config, records.config.model.image_size)
-    except (RecordError, OSError) as error:
-        reason = f"The drawings cannot be read: {error}"
-        return parts | {"no_tastes": reason, "no_answers": reason}
-    if records.predictions is None:
-        parts["no_answers"] = f"No answers yet. Run: byways evaluate {records.path}"
+def _parts(records: Records) -> dict[str, Any]:
+    """What the page of the run's kind shows; the other kinds' code is not loaded."""
+    config = records.config
+    if isinstance(config, ClassificationConfig):
+        from . import kind_classes as kind
+    elif isinstance(config, LanguageConfig):
+        from . import kind_language as kind
     else:
-        parts["answers"] = sample_answers(records.predictions, examples)
-        if not parts["answers"]:
-            parts["no_answers"] = (
-                "The predictions are not of these drawings. Run again: byways evaluate "
-                f"{records.path}"
-            )
-    if records.routed:
-        try:
-            parts["tastes"] = expert_tastes(load(records.path), examples)
-        except (CheckpointError, RunError) as error:
-            parts["no_tastes"] = f"There are no parameters to look into: {error}"
-    return parts
+        from . import kind_pairs as kind
+    return kind.parts(records)
 
 
 @functools.cache

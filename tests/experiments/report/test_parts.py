@@ -5,6 +5,7 @@ from base64 import b64decode
 
 import numpy as np
 import pytest
+from byways.experiments import ExperimentConfig
 from byways.experiments.report.charts import Chart, Series, thin
 from byways.experiments.report.experts import top_pieces
 from byways.experiments.report.loads import layer_loads
@@ -48,7 +49,7 @@ def test_like_for_like_shares_weigh_the_modalities_alike():
             "text": {"success": 0.5, "share": [0.2, 0.2, 0.0]},
         },
     }
-    (layer,) = layer_loads({"routing": {"layers": {"encoderblock_1": entry}}}, 4)
+    (layer,) = layer_loads({"routing": {"layers": {"encoderblock_1": entry}}}, ExperimentConfig())
     assert layer.title == "Layer 2 of 4"
     assert [e.number for e in layer.experts] == [0, 1, 2]
     assert layer.experts[0].raw == (0.8, 0.2)
