@@ -74,6 +74,16 @@ def moe_problems(model: Model, loss: RouterLossConfig) -> Iterator[str]:
             f"model.moe.n is {moe.n} with placement 'last', but model.depth {model.depth} has "
             f"only {model.depth // 2} odd blocks; choose n from 1 to {model.depth // 2}"
         )
+    if moe.placement == "final" and moe.n > model.depth:
+        yield (
+            f"model.moe.n is {moe.n} with placement 'final', but there are only model.depth "
+            f"{model.depth} blocks; choose n from 1 to {model.depth}"
+        )
+    if moe.kept_experts:
+        yield (
+            f"model.moe.kept_experts lists {len(moe.kept_experts)} experts: a pathway that was cut "
+            "out of a model answers, and is not trained; train the whole model"
+        )
     yield from _routing(model, loss)
     if isinstance(loss, LossConfig):
         yield from _thresholds(loss, moe.routed_experts)

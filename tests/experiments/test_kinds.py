@@ -195,6 +195,12 @@ def test_configs_of_every_kind_come_back_from_json(kind):
         ("classification", {"model": {"num_classes": 1}}, "2 or more"),
         ("classification", {"loss": {"label_smoothing": 2.0}}, "a share"),
         ("classification", {"model": {"moe": {"selected": 9}}}, "at most 4"),
+        ("classification", {"model": {"moe": {"kept_experts": (1,)}}}, "is not trained"),
+        (
+            "classification",
+            {"model": {"moe": {"placement": "final", "n": 3}}},
+            "only model.depth 1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_made(experiments, kind, change, message):
