@@ -147,8 +147,12 @@ def _program(config: Experiment) -> Callable[..., tuple[dict[str, RoutingSums], 
     return run
 
 
+# As one program: by itself each of its many small operations would be compiled.
+_statistics = jax.jit(routing_statistics)
+
+
 def _layer(sums: RoutingSums, names: Sequence[str]) -> dict[str, Any]:
-    derived = routing_statistics(sums)
+    derived = _statistics(sums)
     modalities = {
         name: {
             **{

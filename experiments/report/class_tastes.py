@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -116,7 +117,7 @@ def class_tastes(run: Trained, data: LabelledImages) -> tuple[ClassLayer, ...]:
                 tuple((data.classes[c], tuple(shares[c].tolist())) for c in shown),
                 int(known.sum()) - len(shown),
                 float(shares[shown].max(initial=0.0)),
-                float(mutual_information(table.astype(np.float32))),
+                float(jax.jit(mutual_information)(table.astype(np.float32))),
                 math.log(min(experts, max(1, int(known.sum())))),
                 tuple(tastes),
             )

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -15,39 +14,13 @@ from byways.experiments.library import untrained_run
 from byways.experiments.report import write_report
 from byways.models.config import ModelConfig, MoeConfig
 
+from .pages import Page
+
 EVIL = "<script>alert('x')</script>"
 MODEL = ModelConfig(
     patch_size=16, width=8, hidden=8, depth=2, heads=2, text_length=4, embed_dim=8,
     moe=MoeConfig(num_experts=4),
 )  # fmt: skip
-VOID = {"meta", "img", "line", "circle", "rect", "polyline"}
-
-
-class Page(HTMLParser):
-    """Collects elements, and holds that every one that opens is closed in its turn."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open, self.words = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    def count(self, tag):
-        return sum(found == tag for found, _ in self.elements)
 
 
 def config(model=MODEL):

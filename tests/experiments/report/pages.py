@@ -1,0 +1,32 @@
+"""A page read back: its elements, its words, and whether it is well formed."""
+
+from html.parser import HTMLParser
+
+VOID = {"meta", "img", "line", "circle", "rect", "polyline"}
+
+
+class Page(HTMLParser):
+    """Collects elements, and holds that every one that opens is closed in its turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.words = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def count(self, tag):
+        return sum(found == tag for found, _ in self.elements)
