@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,8 @@ from ...models import MoeConfig
 from ...routing import BIASED
 from ..config import ClassificationConfig
 from ..errors import RunError
-from .baselines import chance_top_k
+from .class_baselines import class_baselines
 from .classification import ClassScores
-from .metrics import TopK, label_ranks
 from .routing_stats import measure_routing
 from .vmoe_scores import SettingScore, evaluate_settings, vmoe_logits
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 # Images classified at a time; dropless it changes nothing, with a capacity groups are cut of it.
 BATCH = 256
-_KS = (1, 5)
+_TOP = 5
 _CAPACITIES = (1.0, 0.5)
 # Images of the validation split that the routers are asked about.
 _ROUTED = 5000
@@ -71,7 +70,7 @@ def evaluate_classifier(run: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
             for cell, many in zip(state.cells, state.cell_count, strict=True)
         ],
         "calibration": _bins(state),
-        "baselines": _baselines(data, split),
+        "baselines": class_baselines(data, split),
         "settings": [],
     }
     if config.model.moe_layers:
@@ -169,7 +168,7 @@ def _classify(
         shown = logits[mask].astype(np.float64)
         shown = np.exp(shown - shown.max(axis=1, keepdims=True))
         shown /= shown.sum(axis=1, keepdims=True)
-        top = np.argsort(-shown, axis=1, kind="stable")[:, : max(_KS)]
+        top = np.argsort(-shown, axis=1, kind="stable")[:, :_TOP]
         score = np.take_along_axis(shown, top, axis=1)
         columns.append([batch["id"][mask], batch["label"][mask], top, score])
     ids, labels, top, score = (np.concatenate(part) for part in zip(*columns, strict=True))
@@ -199,25 +198,3 @@ def _bins(state: ClassScores) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _baselines(data: LabelledImages, split: str) -> dict[str, Any]:
-    """What a classifier has to beat: chance, and the nearest of the classes' mean pictures."""
-    found: dict[str, Any] = {"chance": chance_top_k(len(data.classes), _KS)}
-    train = data.splits.get("train", np.zeros(0, np.int64))
-    labels = data.labels[train]
-    if len(np.unique(labels)) == len(data.classes):
-        means = [data.images[train[labels == c]].mean(axis=0) for c in range(len(data.classes))]
-        found["nearest_mean"] = _nearest(np.stack(means), data, data.rows(split)).fractions()
-    return found
-
-
-def _nearest(means: np.ndarray, data: LabelledImages, rows: Sequence[int] | np.ndarray) -> TopK:
-    flat = means.reshape(len(means), -1).astype(np.float32)
-    state = TopK.empty(_KS)
-    for start in range(0, len(rows), 4096):
-        part = rows[start : start + 4096]
-        images = data.images[part].reshape(len(part), -1).astype(np.float32)
-        near = 2 * images @ flat.T - np.sum(flat**2, axis=1)
-        state += TopK.from_ranks(label_ranks(near, data.labels[part][:, None]), _KS)
-    return state

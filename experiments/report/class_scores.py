@@ -52,7 +52,7 @@ def comparison(results: dict[str, Any]) -> list[Bar]:
     """Top-1 of the run and of what it has to beat."""
     bars = [Bar("this run", results["scores"]["top1"], True)]
     for key, entry in results["baselines"].items():
-        bars.append(Bar(_BASELINES.get(key, key), entry["top1"], False))
+        bars.append(Bar(str(_BASELINES.get(key, key)), entry["top1"], False))
     return bars
 
 

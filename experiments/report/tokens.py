@@ -37,7 +37,8 @@ class Pairs:
     gate: Float[np.ndarray, "P"]
 
 
-NO_PAIRS = Pairs(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros(0, np.float32))
+_NONE = np.zeros(0, np.int64)
+NO_PAIRS = Pairs(_NONE, _NONE, _NONE, np.zeros(0, np.float32))
 
 
 def route_images(run: Run, images: UInt8[np.ndarray, "n S S 3"]) -> dict[str, Pairs]:
