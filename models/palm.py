@@ -162,7 +162,6 @@ class Palm(nn.Module):
         def make(index, detached):
             return PalmBlock(c, *self._kinds[index], parent=None) if detached else self.block[index]
 
-        caches = caches or (None,) * c.depth
         return apply_blocks(
             self,
             "block",
@@ -170,7 +169,7 @@ class Palm(nn.Module):
             make,
             arguments,
             x,
-            caches,
+            caches or (None,) * c.depth,
             scan=c.scan,
             remat=c.remat == "blocks",
         )
