@@ -15,6 +15,7 @@ from ...datasets import Batch, TextCodes, text_batches, text_concepts
 from ...models import Palm, row_losses
 from ..config import LanguageConfig
 from ..continuation import continue_texts
+from ..errors import RunError
 from ..train_data import with_tokenizer
 from .ngrams import NGrams, segments_of, targets_of
 from .routing_stats import measure_routing
@@ -37,12 +38,14 @@ def evaluate_decoder(run: Trained, tokenizer: Path) -> dict[str, Any]:
 
     Raises:
         RecordError: the data set is missing or corrupt.
-        FileNotFoundError: there is no such tokenizer, and the vocabulary is of pieces.
+        RunError: there is no such tokenizer, and the vocabulary is of pieces.
     """
     config = run.config
     assert isinstance(config, LanguageConfig)
     data, length = config.data, config.model.max_length
     if data.vocabulary == "pieces":
+        if not tokenizer.is_file():
+            raise RunError(f"{tokenizer} is missing; copy the run's tokenizer back there")
         data = with_tokenizer(data, tokenizer)
     config = dataclasses.replace(config, data=data)
     codes = TextCodes(data)

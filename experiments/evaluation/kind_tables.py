@@ -30,10 +30,11 @@ def class_tables(results: dict[str, Any]) -> list[Table]:
     """
     scores = results["scores"]
     table = empty_table(
-        f"Classification of {scores['count']:,} {results['split']} images, per cent",
+        "Classification, per cent",
         ("", "top 1", "top 5"),
         1,
-        f"mean of classes {100 * scores['mean_of_classes']:.2f}; calibration error "
+        f"{scores['count']:,} {results['split']} images;\n"
+        f"mean of classes {100 * scores['mean_of_classes']:.2f};\ncalibration error "
         f"{100 * scores['calibration_error']:.2f}",
     )
     rows = {"run": scores, **{BASELINES[k]: v for k, v in results["baselines"].items()}}
