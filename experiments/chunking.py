@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from .config import Experiment
+
 Outputs = Any
 Sums = Any
 
@@ -64,3 +66,8 @@ def in_chunks(
     outputs, sums = jax.lax.map(one, parts)
     merged = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
     return jax.tree.map(together, outputs), merged
+
+
+def forward_passes_again(config: Experiment) -> int:
+    """How often a step goes forward once more: for its chunks, and for blocks not remembered."""
+    return (config.loss.chunks > 1) + (config.model.remat == "blocks")

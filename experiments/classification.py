@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from ..models import Vmoe, image_groups
 from ..routing import RoutingSums
-from .chunking import in_chunks
+from .chunking import forward_passes_again, in_chunks
 from .config import ClassificationConfig
 from .router_losses import router_losses
 from .task import Batch, Params, Parts, Task
@@ -32,11 +32,13 @@ def classification_task(config: ClassificationConfig) -> Task:
         return model.init(key, scaled(blank(1)["image"]))["params"]
 
     def flops(batch: dict[str, np.ndarray]) -> tuple[float, float]:
-        again = config.loss.chunks > 1
-        return vmoe_flops(config.model, len(batch["label"]), rematerialised=again)
+        return vmoe_flops(
+            config.model, len(batch["label"]), rematerialised=forward_passes_again(config)
+        )
 
     return Task(
         modalities=IMAGES,
+        seen=lambda _: IMAGES,
         blank=blank,
         init=init,
         objective=lambda params, batch, key: objective(model, params, batch, key, config),

@@ -18,7 +18,7 @@ from ..models import (
 )
 from ..routing import RoutingSums
 from ..routing import group_size as divisor_up_to
-from .chunking import in_chunks
+from .chunking import forward_passes_again, in_chunks
 from .config import ContrastiveConfig
 from .router_losses import router_losses
 from .task import Batch, Params, Parts, Task
@@ -48,11 +48,13 @@ def contrastive_task(config: ContrastiveConfig) -> Task:
     def flops(batch: dict[str, np.ndarray]) -> tuple[float, float]:
         lengths = batch["text_mask"].sum(axis=1, dtype=np.int64)
         texts = Texts(int(lengths.sum()), int((lengths**2).sum()))
-        again = config.loss.chunks > 1
-        return pair_flops(config.model, len(lengths), texts, rematerialised=again)
+        return pair_flops(
+            config.model, len(lengths), texts, rematerialised=forward_passes_again(config)
+        )
 
     return Task(
         modalities=MODALITIES,
+        seen=modalities_of,
         blank=blank,
         init=init,
         objective=lambda params, batch, key: objective(model, params, batch, key, config),
@@ -64,6 +66,12 @@ def contrastive_task(config: ContrastiveConfig) -> Task:
 def pair_model(config: PairConfig) -> Limoe | TwoTower:
     """The module of a config: one tower for both, or one for each."""
     return TwoTower(config) if isinstance(config, TwoTowerConfig) else Limoe(config)
+
+
+def modalities_of(block: str) -> tuple[str, ...]:
+    """Whose tokens a sparse block meets, by its name among the results: a tower's, or all."""
+    tower, slash, _ = block.partition("/")
+    return (tower,) if slash else MODALITIES
 
 
 def routing_of(config: PairConfig, block: str) -> MoeConfig:

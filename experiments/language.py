@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from ..models import Palm, row_losses, sequence_groups
 from ..routing import RoutingSums
-from .chunking import in_chunks
+from .chunking import forward_passes_again, in_chunks
 from .config import LanguageConfig
 from .router_losses import router_losses
 from .task import Batch, Params, Parts, Task
@@ -32,10 +32,11 @@ def language_task(config: LanguageConfig) -> Task:
     def flops(batch: dict[str, np.ndarray]) -> tuple[float, float]:
         real = int((batch["segments"] > 0).sum())
         laid = batch["tokens"].size
-        return palm_flops(config.model, real, laid, rematerialised=config.loss.chunks > 1)
+        return palm_flops(config.model, real, laid, rematerialised=forward_passes_again(config))
 
     return Task(
         modalities=TEXT,
+        seen=lambda _: TEXT,
         blank=blank,
         init=init,
         objective=lambda params, batch, key: objective(model, params, batch, key, config),

@@ -30,11 +30,13 @@ class Task:
         blank: so many rows of zeros, as the model takes them.
         init: draws the parameters.
         objective: the loss, its named parts, and the routing sums of each sparse block.
+        seen: those whose tokens a sparse block meets, by the block's name.
         routers: the config of the routing in a sparse block, by the block's name.
         flops: model and hardware FLOPs of a training step on a batch.
     """
 
     modalities: tuple[str, ...]
+    seen: Callable[[str], tuple[str, ...]]
     blank: Callable[[int], Batch]
     init: Callable[[Key[Array, ""]], Params]
     objective: Objective

@@ -155,6 +155,8 @@ def interval_metrics(config: Experiment, task: Task, state: State) -> dict[str, 
     rate = learning_rate(config.optimizer, config.steps)
     metrics["lr"] = jnp.asarray(rate(state["step"] - 1), jnp.float32)
     for layer, sums in interval["routing"].items():
+        absent = tuple(f"/{name}" for name in task.modalities if name not in task.seen(layer))
         for name, value in flat_statistics(sums, task.modalities).items():
-            metrics[f"routing/{layer}/{name}"] = value
+            if not name.endswith(absent):
+                metrics[f"routing/{layer}/{name}"] = value
     return metrics

@@ -83,7 +83,7 @@ def pair_flops(
     examples: int,
     texts: Texts,
     *,
-    rematerialised: bool = False,
+    rematerialised: int = 0,
 ) -> tuple[float, float]:
     """Model and hardware FLOPs of training on so many pairs.
 
@@ -95,7 +95,7 @@ def pair_flops(
         model: one tower for both, or one for each.
         examples: pairs.
         texts: of these.
-        rematerialised: the forward pass is done twice.
+        rematerialised: how often the forward pass is done again.
     """
     image: Stack
     text: Stack
@@ -121,12 +121,10 @@ def pair_flops(
         return found
 
     done = total(rows, longest, True)
-    return total(tokens, squares, False), done * (4 / 3 if rematerialised else 1)
+    return total(tokens, squares, False), done * (1 + rematerialised / 3)
 
 
-def vmoe_flops(
-    model: VmoeConfig, images: int, *, rematerialised: bool = False
-) -> tuple[float, float]:
+def vmoe_flops(model: VmoeConfig, images: int, *, rematerialised: int = 0) -> tuple[float, float]:
     """Model and hardware FLOPs of training on so many images; counted as `pair_flops` does."""
     tokens = images * model.num_tokens
     patches = images * model.num_patches * 3 * model.patch_size**2 * model.width
@@ -136,11 +134,11 @@ def vmoe_flops(
     needed = 6 * tokens * _block_parameters(model, 1.0) + fixed
     factor = model.moe.capacity_factor or 1.0
     done = 6 * tokens * _block_parameters(model, factor) + fixed
-    return float(needed), float(done) * (4 / 3 if rematerialised else 1)
+    return float(needed), float(done) * (1 + rematerialised / 3)
 
 
 def palm_flops(
-    model: PalmConfig, real: int, laid: int, *, rematerialised: bool = False
+    model: PalmConfig, real: int, laid: int, *, rematerialised: int = 0
 ) -> tuple[float, float]:
     """Model and hardware FLOPs of training on packed rows, by the paper's 6N + 12·L·H·Q·T a token.
 
@@ -150,7 +148,7 @@ def palm_flops(
         model: the decoder.
         real: tokens that are no padding.
         laid: tokens of the rows, padding too.
-        rematerialised: the forward pass is done twice.
+        rematerialised: how often the forward pass is done again.
     """
     moe, sparse = model.moe, len(model.moe_layers)
     span = model.heads * model.head_size
@@ -170,7 +168,7 @@ def palm_flops(
         )
 
     done = laid * each(moe.capacity_factor or 1.0)
-    return float(real * each(1.0)), float(done) * (4 / 3 if rematerialised else 1)
+    return float(real * each(1.0)), float(done) * (1 + rematerialised / 3)
 
 
 def _block_parameters(model: Stack, slots: float) -> float:

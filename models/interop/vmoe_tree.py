@@ -88,11 +88,12 @@ def _experts(shapes: Shapes, depth: int) -> tuple[MoeConfig, int]:
         return MoeConfig(placement="none", **usual), hidden
     experts, _, hidden = _shape(shapes, f"{_BLOCK}{sparse[0]}/Moe/Mlp/Dense_0/kernel", 3)
     usual["selected"] = min(2, experts)
-    for placement in ("every", "last"):
+    for placement in ("every", "last", "final"):
         for n in range(1, depth + 1):
             moe = MoeConfig(placement=placement, n=n, num_experts=experts, **usual)
             if sparse_blocks(moe, depth) == sparse:
                 return moe, hidden
     raise WeightsError(
-        f"blocks {list(sparse)} of {depth} are sparse; known are every n-th, or the last n odd ones"
+        f"blocks {list(sparse)} of {depth} are sparse; known are every n-th, the last n odd "
+        "ones, or the last n"
     )
