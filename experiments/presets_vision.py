@@ -25,9 +25,9 @@ VMOE_TINY = ClassificationConfig(
     loss=ClassLossConfig(auxiliary=0.02),
     optimizer=OptimizerConfig(lr=0.03, adam_lr=0.005, warmup=40),
     batch_size=128,
-    steps=4000,
+    steps=2600,
     log_every=100,
-    eval_every=1000,
+    eval_every=1300,
 )
 
 VISION: dict[str, tuple[ClassificationConfig, str]] = {
