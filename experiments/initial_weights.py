@@ -98,7 +98,10 @@ def put_in(params: Params, loaded: Params, place: str, source: str) -> tuple[Par
         if value is None:
             fresh.append(short)
             continue
-        flat[name] = jax.device_put(np.asarray(value, flat[name].dtype), flat[name].sharding)
+        value = np.asarray(value, flat[name].dtype)
+        if isinstance(flat[name], jax.Array):
+            value = jax.device_put(value, flat[name].sharding)
+        flat[name] = value
         taken.append(short)
     if not taken:
         few = ", ".join(sorted(given)[:3])
