@@ -34,7 +34,7 @@ class Command:
 COMMANDS: dict[str, Command | dict[str, Command]] = {
     "train": Command(
         "train",
-        "PRESET [--run DIR] [--nested.key value …]",
+        "PRESET [--run DIR] [--model-from DIR] [--nested.key value …]",
         "train a model, or go on with a run",
     ),
     "evaluate": Command("evaluate", "RUN", "score a run of any kind, and its routing"),

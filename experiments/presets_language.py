@@ -9,8 +9,12 @@ from ..models import PALM
 from ..models.config import MoeConfig
 from .config import LanguageConfig, OptimizerConfig, RouterLossConfig
 
+_MOE = MoeConfig(
+    num_experts=8, selected=1, capacity_factor=1.25, batch_priority=False, group_size=1024
+)
+
 PALM_TINY = LanguageConfig(
-    model=PALM["palm_tiny"],
+    model=dataclasses.replace(PALM["palm_tiny"], moe=dataclasses.replace(_MOE, placement="none")),
     data=TextDataConfig(),
     loss=RouterLossConfig(auxiliary=0.02),
     optimizer=OptimizerConfig(name="palm", lr=0.01, warmup=300, b1=0.9),
@@ -18,9 +22,6 @@ PALM_TINY = LanguageConfig(
     # More learns the captions by heart: there are 1,336 concepts.
     steps=600,
     eval_every=200,
-)
-_MOE = MoeConfig(
-    num_experts=8, selected=1, capacity_factor=1.25, batch_priority=False, group_size=1024
 )
 
 PALM_RUNS: dict[str, tuple[LanguageConfig, str]] = {
