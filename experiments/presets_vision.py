@@ -25,9 +25,9 @@ VMOE_TINY = ClassificationConfig(
     loss=ClassLossConfig(auxiliary=0.02),
     optimizer=OptimizerConfig(lr=0.03, adam_lr=0.005, warmup=40),
     batch_size=128,
-    steps=2600,
+    steps=2200,
     log_every=100,
-    eval_every=1300,
+    eval_every=1100,
 )
 
 VISION: dict[str, tuple[ClassificationConfig, str]] = {
