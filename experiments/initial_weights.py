@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ..models import WeightsError, load_model, resize_positions
+from ..models import WeightsError, resize_positions
 from .config import Experiment
-from .library import read_run
+from .sources import find_source
 
 Params = Any
 
@@ -31,25 +31,16 @@ def begin_with(config: Experiment, params: Params) -> tuple[Params, list[str]]:
         The parameters, and a line for people on each folder.
 
     Raises:
-        WeightsError, RunError: a folder cannot be read, or none of its parameters fits.
+        WeightsError, RunError, CheckpointError: a folder cannot be read, or none of its parameters
+            fits.
     """
     lines = []
     for entry in config.init:
         place, _, folder = entry.rpartition("=")
-        params, line = put_in(params, read_weights(Path(folder)), place.strip("/"), folder)
+        loaded = find_source(Path(folder)).load().params
+        params, line = put_in(params, loaded, place.strip("/"), folder)
         lines.append(line)
     return params, lines
-
-
-def read_weights(folder: Path) -> Params:
-    """The parameters of a run, or of a model's folder.
-
-    Raises:
-        WeightsError, RunError: there is neither, or it is damaged.
-    """
-    if (folder / "checkpoints").is_dir():
-        return read_run(folder).params
-    return load_model(folder).params
 
 
 def put_in(params: Params, loaded: Params, place: str, source: str) -> tuple[Params, str]:

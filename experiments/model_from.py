@@ -6,9 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from .config import Experiment
 from .errors import UsageError
-from .run_folder import RunFolder
 
 
 def with_model_of(base: Any, folder: str | None) -> Any:
@@ -20,7 +18,10 @@ def with_model_of(base: Any, folder: str | None) -> Any:
     """
     if folder is None:
         return base
-    model = _model_of(Path(folder))
+    # Imports JAX, so only where a folder was named.
+    from .sources import find_source
+
+    model = find_source(Path(folder)).config
     if type(model) is not type(base.model):
         raise UsageError(
             f"--model-from {folder}: a {type(model).__name__} is there, and this preset trains a "
@@ -31,12 +32,3 @@ def with_model_of(base: Any, folder: str | None) -> Any:
         data = dataclasses.replace(base.data, text_length=model.text_length)
         found = dataclasses.replace(found, data=data)
     return found
-
-
-def _model_of(folder: Path) -> Any:
-    if (folder / "checkpoints").is_dir():
-        run: Experiment = RunFolder(folder).read()[0]
-        return run.model
-    from ..models import read_model_config
-
-    return read_model_config(folder)[1]
