@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 Placement = Literal["every", "last", "final", "none"]
-Dispatcher = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
+Dispatcher = Literal["index", "einsum", "blocked", "grouped", "expert_parallel", "pathways"]
 Router = Literal["top_k", "switch", "gshard", "sigmoid", "hash", "random", "expert_choice", "soft"]
 Positions = Literal["learned", "sincos2d", "none"]
 Remat = Literal["none", "blocks"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .capacity import split_groups as split_groups
     from .controls import route_hash as route_hash
     from .controls import route_random as route_random
+    from .dispatch_pathways import marked_activation as marked_activation
     from .dispatchers import DISPATCHERS as DISPATCHERS
     from .dispatchers import NEED_CAPACITY as NEED_CAPACITY
     from .dispatchers import Dispatcher as Dispatcher
@@ -89,6 +90,7 @@ _FILES = {
     "bias": ["BiasRule", "update_bias"],
     "capacity": ["expert_capacity", "group_size", "split_groups"],
     "controls": ["route_hash", "route_random"],
+    "dispatch_pathways": ["marked_activation"],
     "dispatchers": ["DISPATCHERS", "NEED_CAPACITY", "Dispatcher", "DispatcherName", "dispatch"],
     "exchange": ["exchange_bytes"],
     "expert_choice": ["route_expert_choice"],
@@ -173,6 +175,7 @@ __all__ = [
     "keep_experts",
     "load_loss",
     "local_entropy",
+    "marked_activation",
     "mlp",
     "mutual_information",
     "normalised_information",

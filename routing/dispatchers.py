@@ -13,9 +13,10 @@ from .dispatch_einsum import dispatch_einsum
 from .dispatch_expert_parallel import dispatch_expert_parallel
 from .dispatch_grouped import dispatch_grouped
 from .dispatch_index import dispatch_index
+from .dispatch_pathways import dispatch_pathways
 from .experts import ExpertMlp
 
-DispatcherName = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
+DispatcherName = Literal["index", "einsum", "blocked", "grouped", "expert_parallel", "pathways"]
 
 
 class Dispatcher(Protocol):
@@ -34,6 +35,7 @@ DISPATCHERS: dict[str, Dispatcher] = {
     "blocked": dispatch_blocked,
     "grouped": dispatch_grouped,
     "expert_parallel": dispatch_expert_parallel,
+    "pathways": dispatch_pathways,
 }
 
 # Those whose buffers are as long as a capacity.

@@ -206,14 +206,14 @@ def programs(assignment):
     """{name: jitted (assignment, tokens, experts) -> output, gradients} of all dispatchers.
 
     Where K is 1 or E, `blocked` with a capacity and `expert_parallel` run forwards alone, and
-    `grouped` not at all.
+    `grouped` and `pathways` not at all.
     """
     dropless = assignment.capacity is None
     names = [n for n in DISPATCHERS if not (dropless and n in ("index", "einsum"))]
     if assignment.layout == "expert" or assignment.pairs_per_token == 2:
         return {name: dispatcher(name) for name in names}
     full = ("blocked",) if dropless else ("index", "einsum")
-    names.remove("grouped")
+    names = [n for n in names if n not in ("grouped", "pathways")]
     return {name: dispatcher(name) if name in full else forward(name) for name in names}
 
 

@@ -1,0 +1,51 @@
+"""`byways bench runtime`: options, and what is printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from .bench.runtime_settings import BenchRuntime, check_runtime
+from .cli_options import parse
+
+
+@dataclasses.dataclass(frozen=True)
+class RuntimeOptions:
+    """Time the runtime beside plain JAX and Ray: dispatch, clients, pipelines, a training step.
+
+    Attributes:
+        config: sizes.
+        json: print one JSON object rather than tables.
+        only: dispatch, parity, order, clients, shares, pipeline or spmd; all, if none is named.
+    """
+
+    config: Annotated[BenchRuntime, tyro.conf.arg(name="")] = BenchRuntime()  # noqa: RUF009
+    json: bool = False
+    only: tuple[str, ...] = ()
+
+
+def bench_runtime(arguments: Sequence[str]) -> int:
+    """`byways bench runtime [--json] [--only NAME …] [options]`"""
+    options = parse(RuntimeOptions, arguments, "byways bench runtime", RuntimeOptions())
+    check_runtime(options.config, options.only)
+
+    # Both before JAX is imported; each begins the process again at most once.
+    from .bench.runtime_devices import restart_with_devices
+    from .huge_pages import restart_with_huge_pages
+
+    restart_with_devices(options.config.devices)
+    restart_with_huge_pages()
+
+    from .bench.runtime import bench_runtime
+    from .bench.runtime_table import print_runtime
+
+    result = bench_runtime(options.config, options.only)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print_runtime(result)
+    return 0

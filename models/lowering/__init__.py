@@ -1,0 +1,1 @@
+"""Sparse models as chains of segments and expert nodes; see `lower`."""

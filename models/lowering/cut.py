@@ -1,0 +1,211 @@
+"""A traced function cut at its experts into segments, each of which is one program.
+
+With L sparse layers there are L + 1 segments; the variables that are made in one and used in
+another are the edges between them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax.extend import core
+
+from ...routing import ActivationName
+from .flatten import activation_of, evaluate
+
+Var = core.Var
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertCall:
+    """Experts between two segments.
+
+    Attributes:
+        rows, sizes: variables of the segment before (rows may be an argument's).
+        weights: positions of up, up_bias, down, down_bias among the function's flat arguments.
+        out: the variable that later segments read.
+        activation: of these experts.
+    """
+
+    rows: Var
+    sizes: Var
+    weights: tuple[int, int, int, int]
+    out: Var
+    activation: ActivationName
+
+    @property
+    def num_experts(self) -> int:
+        """E."""
+        return self.sizes.aval.shape[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Equations that run as one program.
+
+    Attributes:
+        function: flat inputs -> list of outputs, not jitted.
+        inputs, outputs: its variables, in order; each once.
+    """
+
+    function: Callable[..., list[Any]]
+    inputs: tuple[Var, ...]
+    outputs: tuple[Var, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A function as segments with experts between them.
+
+    Attributes:
+        segments: L + 1.
+        calls: L; call i stands between segments i and i + 1.
+        arguments: a variable for each flat argument.
+        constants: variables that hold the same value in every call, with it.
+        results: a variable for each flat result, or the value itself of one that is constant.
+        active: variables that gradients may flow through: floating, and made of arguments.
+        useful: variables that the first result is made of.
+    """
+
+    segments: tuple[Segment, ...]
+    calls: tuple[ExpertCall, ...]
+    arguments: tuple[Var, ...]
+    constants: dict[Var, Any]
+    results: tuple[Any, ...]
+    useful: frozenset[Var]
+
+    def active(self, wanted: Iterable[int]) -> frozenset[Var]:
+        """Floating variables that depend on these arguments."""
+        found = {self.arguments[i] for i in wanted}
+        for segment, call in zip(self.segments, (*self.calls, None), strict=True):
+            found |= segment.function.active(found)  # pyright: ignore
+            if call is not None:
+                experts = {self.arguments[i] for i in call.weights}
+                if call.rows in found or experts & found:
+                    found.add(call.out)
+        return frozenset(found)
+
+
+class _Equations:
+    """Callable equations."""
+
+    def __init__(self, jaxpr: core.Jaxpr):
+        self.jaxpr = jaxpr
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        return evaluate(self.jaxpr, (), inputs)
+
+    def active(self, known: set[Var]) -> set[Var]:
+        found = set(known)
+        for eqn in self.jaxpr.eqns:
+            if any(_is_var(a) and a in found for a in eqn.invars):
+                found |= {v for v in eqn.outvars if _floats(v)}
+        return found
+
+
+def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
+    """Cuts at every call of experts.
+
+    Args:
+        closed: from `flat_trace`.
+        names: of the flat arguments, for messages.
+
+    Raises:
+        ValueError: there are no experts; their weights are worked out inside the
+            function, or used for something else than being experts.
+    """
+    jaxpr = closed.jaxpr
+    position = {var: i for i, var in enumerate(jaxpr.invars)}
+    groups: list[list[core.JaxprEqn]] = [[]]
+    calls: list[ExpertCall] = []
+    for eqn in jaxpr.eqns:
+        activation = activation_of(eqn)
+        if activation is None:
+            groups[-1].append(eqn)
+            continue
+        rows, sizes, *weights = eqn.invars
+        for part, atom in zip(("up", "up_bias", "down", "down_bias"), weights, strict=True):
+            if atom not in position:
+                raise ValueError(
+                    f"the experts' {part} of sparse layer {len(calls)} is worked out inside the "
+                    "function: it must be one of its arguments as it is (parameters that are not "
+                    "stacked over blocks, with scan=False)"
+                )
+        places = tuple(position[atom] for atom in weights)
+        calls.append(ExpertCall(rows, sizes, places, eqn.outvars[0], activation))  # pyright: ignore
+        groups.append([])
+    if not calls:
+        raise ValueError(
+            "the function holds no experts to cut at: give its sparse blocks dispatcher='pathways'"
+        )
+    experts = {jaxpr.invars[i]: i for call in calls for i in call.weights}
+    for eqn in (eqn for group in groups for eqn in group):
+        for atom in eqn.invars:
+            if _is_var(atom) and atom in experts:
+                raise ValueError(
+                    f"argument {names[experts[atom]]} holds experts and is also used by "
+                    f"{eqn.primitive.name!r}: experts that sleep are nowhere, so nothing else can "
+                    "read them"
+                )
+    segments = _segments(jaxpr, groups, calls)
+    return Cut(
+        segments=segments,
+        calls=tuple(calls),
+        arguments=tuple(jaxpr.invars),
+        constants=dict(zip(jaxpr.constvars, closed.consts, strict=True)),
+        results=tuple(a if _is_var(a) else jnp.asarray(a.val) for a in jaxpr.outvars),
+        useful=_useful(jaxpr),
+    )
+
+
+def _segments(
+    jaxpr: core.Jaxpr, groups: list[list[core.JaxprEqn]], calls: list[ExpertCall]
+) -> tuple[Segment, ...]:
+    """From the last to the first, so that what nothing later needs is left out."""
+    needed: dict[Var, None] = dict.fromkeys(v for v in jaxpr.outvars if _is_var(v))
+    segments = []
+    for group, call in zip(reversed(groups), (None, *reversed(calls)), strict=True):
+        if call is not None:
+            needed.pop(call.out, None)
+            needed |= dict.fromkeys((call.rows, call.sizes))
+        made = {v for eqn in group for v in eqn.outvars}
+        outputs = tuple(v for v in needed if v in made)
+        kept, live = [], set(outputs)
+        for eqn in reversed(group):
+            if eqn.effects or live & set(eqn.outvars):
+                kept.append(eqn)
+                live |= {a for a in eqn.invars if _is_var(a)}
+        kept.reverse()
+        used = dict.fromkeys(a for eqn in kept for a in eqn.invars if _is_var(a))
+        inputs = tuple(v for v in used if v not in made)
+        body = jaxpr.replace(
+            constvars=[],
+            invars=list(inputs),
+            outvars=list(outputs),
+            eqns=kept,
+            debug_info=jaxpr.debug_info.with_unknown_names(),
+        )
+        segments.append(Segment(_Equations(body), inputs, outputs))
+        for v in outputs:
+            needed.pop(v)
+        needed |= dict.fromkeys(inputs)
+    return tuple(reversed(segments))
+
+
+def _useful(jaxpr: core.Jaxpr) -> frozenset[Var]:
+    found = {a for a in jaxpr.outvars[:1] if _is_var(a)}
+    for eqn in reversed(jaxpr.eqns):
+        if found & set(eqn.outvars):
+            found |= {a for a in eqn.invars if _is_var(a) and _floats(a)}
+    return frozenset(found)
+
+
+def _is_var(atom: Any) -> bool:
+    return not isinstance(atom, core.Literal)
+
+
+def _floats(var: Any) -> bool:
+    return jnp.issubdtype(var.aval.dtype, jnp.inexact)

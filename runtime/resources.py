@@ -1,0 +1,209 @@
+"""Physical devices in islands, virtual slices of them, and the manager that maps one to the other.
+
+A program is written against slices. Which devices a slice stands on is the manager's to say, and
+may change while nothing of the slice is running: plans are made again when it does (Barham et
+al. 2022, section 4.1).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from .errors import IslandLost, SliceError
+
+
+class Island:
+    """Devices between which the compiler's own collectives run.
+
+    Attributes:
+        name: of this island.
+        devices: those that are there now.
+        lost: the island is gone, with all that was on it.
+    """
+
+    def __init__(self, name: str, devices: Sequence[jax.Device]):
+        self.name, self.devices, self.lost = name, list(devices), False
+
+    def __repr__(self) -> str:
+        return f"Island({self.name!r}, {len(self.devices)} devices)"
+
+
+class Slice:
+    """Virtual devices in the shape of a mesh, on one island.
+
+    Attributes:
+        island: where it is.
+        shape: size of each axis by its name; `{}` is one device.
+        version: grows whenever the devices under it change.
+    """
+
+    def __init__(self, manager: ResourceManager, island: Island, shape: Mapping[str, int]):
+        self.island, self.shape, self.version = island, dict(shape), 0
+        self._manager = manager
+        self._devices: tuple[jax.Device, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many devices."""
+        return math.prod(self.shape.values())
+
+    @property
+    def devices(self) -> tuple[jax.Device, ...]:
+        """The physical devices, in the mesh's order.
+
+        Raises:
+            IslandLost: the island is gone.
+            SliceError: devices were removed, and the rest are too few.
+        """
+        if self.island.lost:
+            raise IslandLost(f"island {self.island.name!r} is lost, and {self!r} with it")
+        if self._devices is None:
+            raise SliceError(
+                f"{self!r} has no devices any more: island {self.island.name!r} has "
+                f"{len(self.island.devices)} of the {self.size} it needs; add devices to it"
+            )
+        return self._devices
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices as a mesh with the axes of `shape` (`("device",)` where there are none)."""
+        shape = self.shape or {"device": 1}
+        return Mesh(np.array(self.devices).reshape(tuple(shape.values())), tuple(shape))
+
+    def sharding(self, spec: PartitionSpec | None = None) -> Sharding:
+        """Of an array on this slice; None is replicated."""
+        if self.size == 1:
+            return SingleDeviceSharding(self.devices[0])
+        return NamedSharding(self.mesh, PartitionSpec() if spec is None else spec)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape.values())) or "1"
+        return f"Slice({self.island.name!r}, {shape})"
+
+
+class VirtualDeviceSet:
+    """A client's wish for devices: slices are added to it (`pw.make_virtual_device_set`)."""
+
+    def __init__(self, manager: ResourceManager, island: Island):
+        self.island, self._manager = island, manager
+
+    def add_slice(self, shape: int | Mapping[str, int] = 1) -> Slice:
+        """A slice of so many devices, or of a mesh's shape.
+
+        Args:
+            shape: n devices along an axis `device`, or the size of each axis by its name.
+
+        Raises:
+            SliceError: the island has fewer devices, or a size is below 1.
+            IslandLost: the island is gone.
+        """
+        if isinstance(shape, int):
+            shape = {"device": shape}
+        return self._manager.map(Slice(self._manager, self.island, shape))
+
+
+class ResourceManager:
+    """Maps slices onto the least loaded devices of their island, and maps them again on change."""
+
+    def __init__(self, islands: Mapping[str, Sequence[jax.Device]]):
+        if not islands:
+            raise SliceError("a runtime needs an island, and was given none")
+        self.islands = {name: Island(name, devices) for name, devices in islands.items()}
+        seen: dict[jax.Device, str] = {}
+        for island in self.islands.values():
+            if not island.devices:
+                raise SliceError(f"island {island.name!r} has no devices")
+            for device in island.devices:
+                if device in seen:
+                    raise SliceError(f"{device} is in islands {seen[device]!r}, {island.name!r}")
+                seen[device] = island.name
+        self._slices: list[Slice] = []
+        self._lock = threading.RLock()
+
+    def island(self, name: str | None) -> Island:
+        """By name; None is the one there is, or the one with the fewest slices to a device.
+
+        Raises:
+            SliceError: no such island.
+        """
+        if name is None:
+            return min(self.islands.values(), key=self._crowding)
+        if name not in self.islands:
+            raise SliceError(f"no island {name!r}: there are {sorted(self.islands)}")
+        return self.islands[name]
+
+    def map(self, part: Slice) -> Slice:
+        """Gives a new slice its devices."""
+        bad = {axis: size for axis, size in part.shape.items() if size < 1}
+        if bad:
+            raise SliceError(f"a slice needs at least one device along each axis, got {bad}")
+        if part.island.lost:
+            raise IslandLost(f"island {part.island.name!r} is lost: take another")
+        there = len(part.island.devices)
+        if part.size > there:
+            raise SliceError(
+                f"a slice of {part.size} devices does not fit island {part.island.name!r}, which "
+                f"has {there}: ask for fewer, or take slices of several islands"
+            )
+        with self._lock:
+            self._place(part)
+            self._slices.append(part)
+        return part
+
+    def add_device(self, island: str, device: jax.Device) -> None:
+        """Adds a device; slices that had none to stand on get theirs."""
+        with self._lock:
+            place = self.island(island)
+            if any(device in other.devices for other in self.islands.values()):
+                raise SliceError(f"{device} belongs to an island already")
+            place.devices.append(device)
+            for part in self._slices:
+                if part.island is place and part._devices is None and not place.lost:
+                    self._place(part)
+
+    def remove_device(self, island: str, device: jax.Device) -> list[Slice]:
+        """Takes a device away; slices on it move to others, or wait for new ones.
+
+        Returns:
+            the slices whose devices changed; their programs are lowered again when next called.
+        """
+        with self._lock:
+            place = self.island(island)
+            if device not in place.devices:
+                raise SliceError(f"{device} is not on island {island!r}")
+            place.devices.remove(device)
+            moved = [p for p in self._slices if p._devices is not None and device in p._devices]
+            for part in moved:
+                part._devices = None
+            for part in moved:
+                self._place(part)
+            return moved
+
+    def lose(self, island: str) -> None:
+        """Marks an island as gone."""
+        self.island(island).lost = True
+
+    def _place(self, part: Slice) -> None:
+        part.version += 1
+        part._devices = None
+        devices = part.island.devices
+        if len(devices) < part.size:
+            return
+        load = dict.fromkeys(devices, 0)
+        for other in self._slices:
+            for device in other._devices or ():
+                if device in load:
+                    load[device] += 1
+        order = sorted(range(len(devices)), key=lambda n: (load[devices[n]], n))
+        # In the island's own order, so that neighbours in the mesh are neighbours in the machine.
+        part._devices = tuple(devices[n] for n in sorted(order[: part.size]))
+
+    def _crowding(self, island: Island) -> tuple[bool, float]:
+        used = sum(part.size for part in self._slices if part.island is island)
+        return island.lost, used / max(1, len(island.devices))

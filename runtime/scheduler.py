@@ -1,0 +1,234 @@
+"""One total order of enqueuing on an island, a bounded number in flight, and fair shares.
+
+Two programs with collectives that are enqueued in different orders on two devices deadlock, and so
+does one order with too many in flight (measured: 64 on CPU). So a *turn*, a short run of nodes, is
+enqueued by one thread at a time on all devices, and the gangs in flight stay within a window.
+
+Who has the next turn: the highest priority, then the earliest start tag of start-time fair
+queueing (Goyal, Vin and Cheng 1996): a client's tag grows by the turn's cost over its weight. There
+is no thread of its own: the one whose turn is next waits for the oldest in flight itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .resources import Island
+    from .run import Run
+
+# Turns in flight: enough that the device never waits for a client to wake up, and few enough that
+# the order of turns is the order of execution.
+ALONE, SHARED = 8, 3
+# A client that was away for a moment gets so many of its turns back.
+CREDIT = 8
+
+
+class Turn:
+    """A run of nodes that was enqueued and is not known to be finished.
+
+    Attributes:
+        nodes: (number of the node, an output of it) in order.
+        gangs: how many of them run on several devices.
+    """
+
+    __slots__ = ("gangs", "nodes", "run", "sent", "what")
+
+    def __init__(self, run: Run, what: Any, gangs: int):
+        self.run, self.what, self.gangs = run, what, gangs
+        self.nodes: deque[tuple[int, Any]] = deque()
+        self.sent = 0.0
+
+
+class _Ticket:
+    __slots__ = ("event", "number", "priority", "tag")
+
+    def __init__(self, priority: int, tag: float, number: int):
+        self.priority, self.tag, self.number = priority, tag, number
+        self.event = threading.Event()
+
+    @property
+    def order(self) -> tuple[int, float, int]:
+        return -self.priority, self.tag, self.number
+
+
+class GangScheduler:
+    """Of one island."""
+
+    def __init__(self, island: Island, window: int, fair: bool = True):
+        self.island, self.window, self.fair = island, window, fair
+        self._lock = threading.Lock()
+        self._busy = False
+        self._waiting: list[_Ticket] = []
+        self._turns: deque[Turn] = deque()
+        self._gangs = 0
+        self._now = 0.0  # virtual time
+        self._numbers = 0
+        self._last_done = 0.0
+        self._typical = 1e-4
+        self._last_client: Client | None = None
+
+    @contextlib.contextmanager
+    def turn(self, run: Run, what: Any, gangs: int, cost: float | None) -> Iterator[Turn]:
+        """Waits for this client's turn; inside, this thread alone enqueues on the island.
+
+        Args:
+            run: whose nodes these are.
+            what: a plan's segment, whose `seconds` is kept up to date; or None.
+            gangs: how many nodes run on several devices.
+            cost: seconds it is thought to take; None is not known.
+
+        Raises:
+            Cancelled, IslandLost: while it waited.
+        """
+        cost = self._typical if cost is None else cost
+        self._enter(run, gangs, cost)
+        turn = Turn(run, what, gangs)
+        try:
+            yield turn
+        finally:
+            turn.sent = time.perf_counter()
+            with self._lock:
+                if turn.nodes:
+                    self._turns.append(turn)
+                    self._gangs += gangs
+                self._busy = False
+                self._wake()
+
+    def _enter(self, run: Run, gangs: int, cost: float) -> None:
+        client = run.client
+        with self._lock:
+            tag = self._tag(client, cost)
+            if not self._busy and not self._waiting and self._room(gangs):
+                self._grant(client, tag, cost)
+                return
+            self._numbers += 1
+            mine = _Ticket(client.priority, tag, self._numbers)
+            self._waiting.append(mine)
+        try:
+            while True:
+                with self._lock:
+                    best = min(self._waiting, key=lambda ticket: ticket.order)
+                    if best is mine and not self._busy:
+                        if self._room(gangs):
+                            self._waiting.remove(mine)
+                            self._grant(client, mine.tag, cost)
+                            return
+                        leads = True
+                    else:
+                        leads = False
+                        if best is not mine and not self._busy:
+                            best.event.set()
+                    mine.event.clear()
+                run.check_going()
+                if leads:
+                    self.wait_oldest(run.system.patience)
+                else:
+                    mine.event.wait(0.2)
+        except BaseException:
+            with self._lock:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                self._wake()
+            raise
+
+    def _tag(self, client: Client, cost: float) -> float:
+        if not self.fair:
+            return 0.0
+        credit = CREDIT * cost / client.weight
+        return max(self._now - credit, client.finish.get(self.island.name, 0.0))
+
+    def _grant(self, client: Client, tag: float, cost: float) -> None:
+        self._busy = True
+        self._now = max(self._now, tag)
+        client.finish[self.island.name] = tag + cost / client.weight
+        self._last_client = client
+
+    def _wake(self) -> None:
+        if self._waiting:
+            min(self._waiting, key=lambda ticket: ticket.order).event.set()
+
+    def _room(self, gangs: int) -> bool:
+        self._retire()
+        if gangs and self._gangs and self._gangs + gangs > self.window:
+            return False
+        return len(self._turns) < (SHARED if self._waiting else ALONE)
+
+    def _retire(self, observed: bool = False) -> None:
+        """Forgets turns that are finished; under the lock.
+
+        A donated output tells nothing: its turn is finished when a later one is.
+        """
+        finished = 0
+        for place, turn in enumerate(self._turns):
+            nodes = turn.nodes
+            while nodes:
+                node, array = nodes[0]
+                if array.is_deleted():
+                    if len(nodes) == 1:
+                        break
+                elif array.is_ready():
+                    turn.run.look(node, array)
+                else:
+                    break
+                nodes.popleft()
+            if not nodes:
+                finished = place + 1
+            elif not nodes[0][1].is_deleted():
+                break
+        if finished:
+            now = time.perf_counter()
+            for _ in range(finished):
+                turn = self._turns.popleft()
+                self._gangs -= turn.gangs
+                turn.run.retired(turn)
+                if observed and turn.what is not None:
+                    took = now - max(turn.sent, self._last_done)
+                    old = turn.what.seconds
+                    turn.what.seconds = took if old is None else 0.8 * old + 0.2 * took
+                    self._typical = 0.9 * self._typical + 0.1 * took
+                observed = False  # those behind it were not seen to end
+            self._last_done = now
+
+    def wait_oldest(self, patience: float | None = None) -> bool:
+        """Waits until something in flight ends; false if nothing is. Called without the lock."""
+        with self._lock:
+            self._retire()
+            oldest = None
+            for turn in self._turns:
+                # The last node: so one wake-up a turn.
+                oldest = next(
+                    ((turn, n, a) for n, a in reversed(turn.nodes) if not a.is_deleted()), None
+                )
+                if oldest:
+                    break
+            if oldest is None:
+                # Only donated outputs: their consumers are not ours to see.
+                for turn in self._turns:
+                    self._gangs -= turn.gangs
+                    turn.run.retired(turn)
+                self._turns.clear()
+                return False
+        turn, node, array = oldest
+        turn.run.wait_for(array, node, patience)
+        with self._lock:
+            self._retire(observed=True)
+        return True
+
+    def drain(self) -> None:
+        """Waits for all that is in flight."""
+        while self.wait_oldest():
+            pass
+
+    @property
+    def in_flight(self) -> int:
+        """Turns that are not known to be finished."""
+        with self._lock:
+            self._retire()
+            return len(self._turns)

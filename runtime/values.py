@@ -1,0 +1,166 @@
+"""A future of one logical array, whatever the number of its shards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .errors import IslandLost, RunTimeout, ValueReleased
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .run import Run
+
+
+class Absent:
+    """Stands for an array that a conditional node did not make, such as a sleeping expert's."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = Absent()
+
+
+class Value:
+    """A result that may not be there yet. It is a leaf of pytrees.
+
+    Attributes:
+        shape: of the whole array.
+        dtype: of the array.
+    """
+
+    __slots__ = ("__weakref__", "_array", "_bytes", "_client", "_gone", "_node", "_run", "aval")
+
+    def __init__(self, run: Run, node: int, aval: jax.ShapeDtypeStruct, client: Client):
+        self._run, self._node, self.aval, self._client = run, node, aval, client
+        self._array: Any = None
+        self._gone: str | None = None
+        self._bytes = 0
+        client.values.add(self)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.aval.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.aval.dtype
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The array, when it is computed; ABSENT if the program did not make it.
+
+        Args:
+            timeout: seconds to wait; None is the runtime's own limit, if it has one.
+
+        Raises:
+            NodeError: its node failed, or one that it depends on.
+            RunTimeout: it did not come in time; ask again to wait longer.
+            ValueReleased, Cancelled, IslandLost: it will never come.
+        """
+        array = self.array(timeout)
+        if array is not ABSENT:
+            self._run.wait(array, self._node, timeout)
+        return array
+
+    def array(self, timeout: float | None = None) -> Any:
+        """The `jax.Array`, which may still be computed; waits only for reads before it."""
+        if self._gone is not None:
+            raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
+        if self._array is None:
+            self._run.drive(self._node, timeout)
+            if self._gone is not None:
+                raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
+        array = self._array
+        if isinstance(array, BaseException):
+            raise array
+        island = self._run.island_of(self._node)
+        if island is not None and island.lost:
+            raise IslandLost(f"island {island.name!r} is lost, and with it {self!r}")
+        if array is not ABSENT and array.is_deleted():
+            self._gone = "it was donated"
+            raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
+        return array
+
+    def done(self) -> bool:
+        """It is computed, or has failed; never waits."""
+        if self._gone is not None:
+            return True
+        if self._array is None:
+            self._run.system.poll()
+        array = self._array
+        if array is None:
+            return False
+        if isinstance(array, BaseException) or array is ABSENT or array.is_deleted():
+            return True
+        return array.is_ready()
+
+    def release(self, why: str = "it was released") -> None:
+        """Frees it now; further use raises. May be called twice."""
+        if self._gone is None:
+            self._gone = why
+            self._free()
+
+    def cancel(self) -> None:
+        """Cancels what its run has not sent yet."""
+        self._run.cancel("it was cancelled")
+
+    def block_until_ready(self) -> Value:
+        """For `jax.block_until_ready`."""
+        self.result()
+        return self
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        while not self.done():
+            yield from asyncio.sleep(0.0002).__await__()
+        return self.result()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.result(), dtype)
+
+    def __jax_array__(self) -> jax.Array:
+        return self.array()
+
+    def __del__(self) -> None:
+        self._free()
+
+    def _set(self, array: Any, held: int) -> None:
+        if self._gone is None:
+            self._array, self._bytes = array, held
+            if held:
+                self._run.system.store.hold(self._run, self._node, held, self._client)
+
+    def _free(self) -> None:
+        held, self._bytes, self._array = self._bytes, 0, None
+        if held:
+            self._run.system.store.let_go(self._run, self._node, held, self._client)
+
+    def __repr__(self) -> str:
+        made = self._run.node_name(self._node)
+        return f"Value({self.aval.dtype}{list(self.aval.shape)} of {made})"
+
+
+def fetch(tree: Any, timeout: float | None = None) -> Any:
+    """Waits for a tree of futures; other leaves stay as they are.
+
+    Raises:
+        as `Value.result`; RunTimeout counts for all together.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, Value):
+            return leaf
+        if end is None:
+            return leaf.result()
+        left = end - time.monotonic()
+        if left <= 0 and not leaf.done():
+            raise RunTimeout(f"{leaf!r} was not there after {timeout} s")
+        return leaf.result(max(left, 1e-3))
+
+    return jax.tree.map(one, tree)
