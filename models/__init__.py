@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
     from .limoe import join as join
+    from .lowering.lowered import Lowered as Lowered
+    from .lowering.lowered import lower as lower
+    from .lowering.per_expert import PerExpert as PerExpert
     from .mlp import Mlp as Mlp
     from .moe import Moe as Moe
     from .palm import Palm as Palm
@@ -71,6 +74,9 @@ _HOMES = {
     "Embeddings": "limoe",
     "Limoe": "limoe",
     "join": "limoe",
+    "Lowered": "lowering.lowered",
+    "lower": "lowering.lowered",
+    "PerExpert": "lowering.per_expert",
     "Mlp": "mlp",
     "Moe": "moe",
     "Palm": "palm",
