@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .spans import Key, Span
+from .spans import SHORTEST, Span, makers
 
 # Perfetto shows processes by their number: the controller first, then the islands.
 _CONTROLLER = 1
@@ -173,22 +173,20 @@ def _slice(
 
 
 def _arrows(spans: Sequence[Span], lanes: _Lanes, zero: float) -> list[dict[str, Any]]:
-    by_identity: dict[Key, Span] = {span.identity: span for span in spans}
     events, number = [], 0
-    for span in spans:
-        waker = None if span.woken_by is None else (span.run, span.woken_by)
-        for key in span.makers:
-            maker = by_identity.get(key)
-            if maker is None or maker is span:
-                continue
+    for span, before in zip(spans, makers(spans), strict=True):
+        for maker in (spans[n] for n in before):
             number += 1
-            what = "wakes" if key == waker else "value"
+            wakes = not maker.by_device and maker.key == span.woken_by
+            common = {"name": "wakes" if wakes else "value", "id": number}
+            common["cat"] = common["name"]
             # Just inside both spans, since an arrow holds on to the span that is open there.
-            leaves = _micros(max(maker.began, maker.ended - 1e-7) - zero)
-            common = {"name": what, "cat": what, "id": number}
+            leaves = _micros(max(maker.began, maker.ended - SHORTEST) - zero)
+            # A wait begins before what it waits for is there.
+            comes = _micros(max(span.began, min(maker.ended, span.ended - SHORTEST)) - zero)
             for phase, place, at in (
                 ("s", lanes.main(maker), leaves),
-                ("f", lanes.main(span), _micros(span.began - zero)),
+                ("f", lanes.main(span), comes),
             ):
                 events.append({"ph": phase, **common, "pid": place[0], "tid": place[1], "ts": at})
             events[-1]["bp"] = "e"

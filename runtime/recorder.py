@@ -8,9 +8,7 @@ import time
 from collections import deque
 from typing import Any
 
-import jax
-
-from .spans import Key, Span, SpanKind, lay_out
+from .spans import Span, SpanKind, lay_out
 
 # Between two looks at several lanes; on one lane it waits for the array itself.
 _GLANCE = 5e-5
@@ -74,14 +72,13 @@ class Recorder:
         woken_by: int | None,
         began: float,
         ended: float,
-        watched: jax.Array | None,
-        after: tuple[Key, ...] = (),
+        watched: Any,
         made: int = 0,
     ) -> None:
         """Tells of one thing that was just enqueued, from the thread that did it.
 
         Args:
-            watched: one output, by which its end is seen; None if there is none.
+            watched: one output, a `jax.Array`, by which its end is seen; None if there is none.
             began, ended: of the enqueuing (of `read` the wait), by `time.perf_counter`.
             made: bytes of its outputs.
             others: as in `Span`.
@@ -90,9 +87,7 @@ class Recorder:
             return
         thread = threading.get_ident()
         head = (run, program, client, node, name, kind, island, devices, parents, key, woken_by)
-        item = _Sent(
-            (*head, after, made, thread), (began, ended), (devices, kind == "transfer"), watched
-        )
+        item = _Sent((*head, made, thread), (began, ended), (devices, kind == "transfer"), watched)
         self._all.append(item)
         if watched is None:
             return

@@ -12,7 +12,6 @@ SpanKind = Literal["node", "transfer", "read", "expand"]
 SHORTEST = 1e-7
 
 Lane = tuple[int, bool]
-Key = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,9 +31,8 @@ class Span:
         island: where.
         devices: ids; () of what the controller does.
         parents: keys of the spans in the same run that made its inputs.
-        key: its own, unique in the run.
+        key: its own in the run; several waits of one conditional node share it.
         woken_by: key of the conditional node that made it.
-        after: (run, key) of what made its inputs in other runs.
         bytes: of what it made, on all devices together; 0 is not known.
         thread: number of the dispatching thread, from 0.
         sent_began, sent_ended: when the controller enqueued it.
@@ -55,7 +53,6 @@ class Span:
     parents: tuple[int, ...]
     key: int
     woken_by: int | None
-    after: tuple[Key, ...]
     bytes: int
     thread: int
     sent_began: float
@@ -76,20 +73,35 @@ class Span:
         return self.kind in ("node", "transfer")
 
     @property
-    def identity(self) -> Key:
-        """Unique in a recording."""
-        return self.run, self.key
-
-    @property
-    def makers(self) -> tuple[Key, ...]:
-        """Identities of all it waited for: makers of its inputs, and who woke it."""
-        own = self.parents if self.woken_by is None else (*self.parents, self.woken_by)
-        return tuple(dict.fromkeys([(self.run, key) for key in own] + list(self.after)))
-
-    @property
     def lanes(self) -> tuple[Lane, ...]:
         """(device, is a copy): copies go beside the computations of a device, not among them."""
         return tuple((device, self.kind == "transfer") for device in self.devices)
+
+
+def makers(spans: Sequence[Span]) -> list[tuple[int, ...]]:
+    """What each span waited for, by place in `spans`.
+
+    Who uses what a conditional node made waits for all that it woke; what it woke, for its read.
+
+    Args:
+        spans: in order of sending, so that makers come before their users.
+    """
+    place: dict[tuple[int, int], int] = {}
+    woken: dict[tuple[int, int], list[int]] = {}
+    found = []
+    for n, span in enumerate(spans):
+        mine: dict[int, None] = {}
+        for key in (span.woken_by, *span.parents):
+            if key is None or (span.run, key) not in place:
+                continue  # arguments and constants are not sent
+            mine[place[span.run, key]] = None
+            if key != span.woken_by:
+                mine.update(dict.fromkeys(woken.get((span.run, key), ())))
+        found.append(tuple(mine))
+        place[span.run, span.key] = n
+        if span.woken_by is not None:
+            woken.setdefault((span.run, span.woken_by), []).append(n)
+    return found
 
 
 def lay_out(sent: Sequence[Span]) -> list[Span]:
@@ -106,8 +118,8 @@ def lay_out(sent: Sequence[Span]) -> list[Span]:
     Returns:
         the same, in the same order; on each lane none overlaps another.
     """
-    place = {span.identity: n for n, span in enumerate(sent)}
-    latest = _latest_ends(sent, place)
+    before = makers(sent)
+    latest = _latest_ends(sent, before)
     limit, shares = _limits(sent, latest)
     lanes: dict[Lane, float] = {}
     found: list[Span] = []
@@ -118,7 +130,7 @@ def lay_out(sent: Sequence[Span]) -> list[Span]:
         inline = span.ended <= span.sent_ended
         starts = [span.sent_began if inline else span.sent_ended]
         starts += [lanes.get(lane, 0.0) for lane in span.lanes]
-        starts += [found[place[m]].ended for m in span.makers if place.get(m, n) < n]
+        starts += [found[m].ended for m in before[n]]
         began = max(starts)
         seen = span.ended < math.inf
         ended = latest[n] if seen else began
@@ -130,14 +142,12 @@ def lay_out(sent: Sequence[Span]) -> list[Span]:
     return found
 
 
-def _latest_ends(sent: Sequence[Span], place: dict[Key, int]) -> list[float]:
+def _latest_ends(sent: Sequence[Span], before: Sequence[tuple[int, ...]]) -> list[float]:
     """When each had ended at the latest: when it was seen, or its users had ended."""
     latest = [span.ended for span in sent]
     for n in reversed(range(len(sent))):
-        for maker in sent[n].makers:
-            m = place.get(maker, n)
-            if m < n:
-                latest[m] = min(latest[m], latest[n])
+        for m in before[n]:
+            latest[m] = min(latest[m], latest[n])
     return latest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from .spans import Key, Span
+from .spans import Span, makers
 
 Device = tuple[str, int]  # island and id
 
@@ -41,10 +41,7 @@ class TraceSummary:
     @property
     def critical_seconds(self) -> float:
         """Seconds that the spans of the critical path ran, each second counted once."""
-        befores = (None, *self.critical)
-        return sum(
-            _adds(span, before) for before, span in zip(befores, self.critical, strict=False)
-        )
+        return sum((seconds for _, _, seconds in self.critical_names()), 0.0)
 
     def critical_names(self) -> list[tuple[str, int, float]]:
         """The critical path in short: (name, spans, seconds), of neighbours with equal names."""
@@ -108,10 +105,10 @@ def summarise(spans: Sequence[Span], devices: Sequence[Device] = ()) -> TraceSum
         idle=idle,
         nodes=sum(span.kind == "node" for span in work),
         transfers=sum(span.kind == "transfer" for span in work),
-        expanded=sum(span.kind == "expand" for span in spans),
+        expanded=len({(span.run, span.node) for span in spans if not span.by_device}),
         woken=sum(span.kind == "node" and span.woken_by is not None for span in work),
-        reads=sum(span.seconds for span in spans if span.kind == "read"),
-        dispatch=sum(span.sent_ended - span.sent_began for span in work),
+        reads=sum((span.seconds for span in spans if span.kind == "read"), 0.0),
+        dispatch=sum((span.sent_ended - span.sent_began for span in work), 0.0),
         failed=sum(span.failed for span in spans),
         critical=_critical(spans),
     )
@@ -125,24 +122,20 @@ def _adds(span: Span, before: Span | None) -> float:
 
 def _critical(spans: Sequence[Span]) -> tuple[Span, ...]:
     """The longest chain by time; makers are sent before their users."""
-    longest: dict[Key, tuple[float, Key | None]] = {}
-    by_identity: dict[Key, Span] = {}
-    for span in spans:
-        best, came_from = span.seconds, None
-        for key in span.makers:
-            if key in longest:
-                whole = longest[key][0] + _adds(span, by_identity[key])
-                if came_from is None or whole > best:
-                    best, came_from = whole, key
-        longest[span.identity] = (best, came_from)
-        by_identity[span.identity] = span
-    if not longest:
+    if not spans:
         return ()
-    key: Key | None = max(longest, key=lambda k: longest[k][0])
+    longest: list[float] = []
+    came_from: list[int | None] = []
+    for span, before in zip(spans, makers(spans), strict=True):
+        whole = [(longest[n] + _adds(span, spans[n]), n) for n in before]
+        best, last = max(whole, default=(span.seconds, None))
+        longest.append(best)
+        came_from.append(last)
+    place: int | None = max(range(len(spans)), key=longest.__getitem__)
     chain: list[Span] = []
-    while key is not None:
-        chain.append(by_identity[key])
-        key = longest[key][1]
+    while place is not None:
+        chain.append(spans[place])
+        place = came_from[place]
     return tuple(reversed(chain))
 
 

@@ -1,0 +1,104 @@
+"""Traces obey Chrome's format, and say who made what and who woke whom."""
+
+import json
+
+import pytest
+from byways.runtime.perfetto import perfetto, write_trace
+from byways.runtime.spans import lay_out
+
+from .test_recorder import routed
+from .trace_format import check_format, sent
+
+
+def names(trace, what):
+    found = [e for e in trace["traceEvents"] if e["ph"] == "M" and e["name"] == what]
+    return {e["args"]["name"] for e in found}
+
+
+def test_a_routed_step():
+    trace = perfetto(routed())
+    slices, arrows = check_format(trace)
+    # Every node twice, sent and done; the wait once.
+    assert len(slices) == 4 * 2 + 1
+    assert names(trace, "process_name") == {"controller", "island pod"}
+    assert names(trace, "thread_name") == {"dispatch: me", "device 0", "device 1", "device 2"}
+    assert {(a["name"], b["name"]) for a, b in arrows} == {
+        ("router", "read counts"),
+        ("read counts", "expert 2"),
+        ("read counts", "expert 5"),
+        ("read counts", "combine"),
+        ("expert 2", "combine"),
+        ("expert 5", "combine"),
+    }
+    woken = [e for e in trace["traceEvents"] if e["ph"] == "s" and e["name"] == "wakes"]
+    assert len(woken) == 2
+    (router,) = [e for e in slices if e["name"] == "router" and e["cat"] == "node"]
+    # Sent from 0 to 1 s, ran from 1 to 3.
+    assert (router["ts"], router["dur"]) == (1e6, 2e6)
+    assert router["args"]["program"] == "step"
+    assert router["args"]["client"] == "me"
+
+
+def test_a_gang_is_on_each_of_its_devices_and_its_arrows_on_one():
+    spans = lay_out(
+        [
+            sent("gang", 0, 0, 1, 3, devices=(0, 1, 2), bytes=96),
+            sent("next", 1, 1, 2, 4, devices=(1, 2), parents=(0,)),
+        ]
+    )
+    slices, arrows = check_format(perfetto(spans))
+    gang = [e for e in slices if e["name"] == "gang" and e["cat"] == "node"]
+    assert len({e["tid"] for e in gang}) == 3
+    assert gang[0]["args"]["devices"] == [0, 1, 2]
+    assert gang[0]["args"]["bytes made"] == 96
+    assert len(arrows) == 1
+
+
+def test_islands_clients_and_copies_have_lanes_of_their_own():
+    spans = lay_out(
+        [
+            sent("a", 0, 0, 1, 3, client="ann", thread=0),
+            sent("b", 0, 0.5, 1, 4, client="bob", thread=1, run=1, island="far", devices=(9,)),
+            sent("b inputs", 1, 1, 2, 5, client="ann", island="far", kind="transfer", devices=(9,)),
+        ]
+    )
+    trace = perfetto(spans)
+    check_format(trace)
+    assert names(trace, "process_name") == {"controller", "island far", "island pod"}
+    lanes = {"dispatch: ann", "dispatch: bob", "device 0", "device 9", "copies to device 9"}
+    assert names(trace, "thread_name") == lanes
+
+
+def test_threads_of_one_client_do_not_share_a_lane():
+    spans = lay_out([sent("a", 0, 0, 2, 3), sent("b", 1, 1, 3, 4, thread=1, devices=(1,))])
+    trace = perfetto(spans)
+    check_format(trace)
+    assert {"dispatch: me, thread 0", "dispatch: me, thread 1"} <= names(trace, "thread_name")
+
+
+def test_names_of_any_kind_and_times_of_a_day_stay_whole(tmp_path):
+    day = 86_400.0
+    spans = lay_out(
+        [
+            sent('"ü\n</script>\\', n, day + n * 1e-6, day + n * 1e-6, day + 9e-4, failed=True)
+            for n in range(50)
+        ]
+    )
+    path = write_trace(spans, tmp_path / "new" / "trace.json")
+    slices, _ = check_format(json.loads(path.read_text()))
+    assert slices[0]["name"] == '"ü\n</script>\\'
+    assert min(event["ts"] for event in slices) == 0
+    assert slices[-1]["args"]["failed"] is True
+
+
+def test_nothing_is_a_trace_too():
+    assert check_format(perfetto([])) == ([], [])
+
+
+def test_a_trace_is_written_whole_or_not_at_all(tmp_path):
+    path = write_trace(routed(), tmp_path / "trace.json")
+    old = path.read_text()
+    with pytest.raises(TypeError):
+        write_trace([object()], path)  # type: ignore
+    assert path.read_text() == old
+    assert [item.name for item in tmp_path.iterdir()] == ["trace.json"]
