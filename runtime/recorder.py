@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from .spans import Span, SpanKind, lay_out
+
+if TYPE_CHECKING:
+    from .system import Runtime
 
 # Between two looks at several lanes; on one lane it waits for the array itself.
 _GLANCE = 5e-5
@@ -154,6 +159,21 @@ class Recorder:
             self._wake.wait(0.05)
         self._asleep = False
         self._wake.clear()
+
+
+@contextlib.contextmanager
+def recording(system: Runtime) -> Iterator[Recorder]:
+    """Records what a runtime sends inside: `with recording(system) as recorder: …`.
+
+    Fetch results inside, or what waits for a read is sent too late to be in it. Afterwards
+    `recorder.spans` holds all, and the runtime has the recorder it had before.
+    """
+    with Recorder() as recorder:
+        before, system.recorder = system.recorder, recorder
+        try:
+            yield recorder
+        finally:
+            system.recorder = before
 
 
 def _look(pending: deque[_Sent]) -> int:
