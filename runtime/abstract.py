@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .errors import ProgramError
-from .graph import Shape
+from .graph import OPAQUE, Shape
 
 
 def shape_of(leaf: Any, where: str) -> Shape:
@@ -18,9 +18,11 @@ def shape_of(leaf: Any, where: str) -> Shape:
     Raises:
         ProgramError: it is none of them.
     """
+    if hasattr(leaf, "fetch"):  # the parameters of a switch's branches
+        return OPAQUE
     kind = getattr(leaf, "dtype", None)
     if kind is not None and hasattr(leaf, "shape"):
-        if not jax.dtypes.issubdtype(kind, jax.dtypes.extended):
+        if kind != jax.dtypes.float0 and not jax.dtypes.issubdtype(kind, jax.dtypes.extended):
             kind = jax.dtypes.canonicalize_dtype(kind)
         return Shape(tuple(leaf.shape), kind)
     if isinstance(leaf, (bool, int, float, complex, np.generic)):

@@ -42,6 +42,10 @@ class Client:
             value.release(f"its client {self.name!r} left")
         self.system.clients.pop(self.name, None)
 
+    def advance_others(self, but: Run | None = None) -> bool:
+        """Sends what other runs of this client can send by now; whether there was any."""
+        return any([run.advance() for run in list(self.runs) if run is not but])
+
     def check(self) -> None:
         """Raises ValueReleased if it has left."""
         if self.closed:

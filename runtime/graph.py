@@ -11,12 +11,20 @@ import jax
 from .errors import ProgramError
 
 if TYPE_CHECKING:
-    from .computation import FlatComputation
+    from .computations import FlatComputation
     from .conditional import Conditional
     from .resources import Slice
 
 Kind = Literal["argument", "constant", "computation", "conditional"]
 Shape = jax.ShapeDtypeStruct
+
+# Of values that are no arrays: the parameters of a switch's branches, and their gradients.
+OPAQUE = Shape((), jax.dtypes.float0)
+
+
+def opaque(shape: Shape) -> bool:
+    """Whether a value of this shape is no array."""
+    return shape.dtype == jax.dtypes.float0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,77 +7,16 @@ run only calls compiled functions in order.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Sharding
 
-from .graph import Graph, Node, Ref, Shape
-from .resources import Island, Slice
-
-# Nodes in a turn. A turn is what the scheduler grants, so it must be short enough to share fairly
-# and, as all of it may be gangs, fit the window of collectives.
-LONGEST = 16
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """One call: leaves out of slots, leaves into slots.
-
-    Attributes:
-        call: arrays in, a list of arrays out; a compiled function or a batched transfer.
-        inputs: slots.
-        outputs: slots.
-        drop: slots that nobody needs after it.
-        watched: which output shows that it is done; -1 is none.
-        node: index in the graph.
-        made: bytes of its outputs, all devices together.
-        dropped: bytes of what it drops.
-        devices: ids, for traces.
-        transfer: it only moves.
-        parents: nodes that made its inputs, for traces.
-    """
-
-    call: Callable[..., list[Any]]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    drop: tuple[int, ...]
-    watched: int
-    node: int
-    made: int
-    dropped: int
-    devices: tuple[int, ...]
-    transfer: bool
-    parents: tuple[int, ...]
-
-
-@dataclasses.dataclass(slots=True)
-class Segment:
-    """Steps of one island that are enqueued in one turn.
-
-    Attributes:
-        island: where.
-        steps: in order.
-        gangs: how many run on several devices.
-        seconds: how long it took lately; None before it was seen.
-    """
-
-    island: Island
-    steps: tuple[Step, ...]
-    gangs: int
-    seconds: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Expansion:
-    """A conditional node: its inputs' slots, and where its outputs go."""
-
-    node: Node
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    drop: tuple[int, ...]
-    dropped: int
+from .graph import Graph, Node, Ref, Shape, opaque
+from .parting import Call, parted
+from .resources import Slice
+from .steps import Expansion, Segment, mover
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +32,10 @@ class Plan:
         outputs: slots of the program's result.
         sizes: bytes of each slot's array, all devices together; 0 of those that are not ours.
         donated: arguments (by number of the leaf) that the program takes over.
+        uses: of each slot that several parts use, by how many.
+        versions: the slices it is lowered for, with their versions then.
+        blank: the slots of a run that has not begun: constants, else None.
+        islands: names of the islands where each slot's bytes are counted.
     """
 
     graph: Graph
@@ -103,6 +46,15 @@ class Plan:
     outputs: tuple[int, ...]
     sizes: tuple[int, ...]
     donated: frozenset[int]
+    uses: dict[int, int]
+    versions: tuple[tuple[Slice, int], ...]
+    blank: list[Any]
+    islands: tuple[str, ...]
+
+    @property
+    def fresh(self) -> bool:
+        """Its slices stand where they stood."""
+        return all([part.version == version for part, version in self.versions])
 
 
 def lower(graph: Graph) -> Plan:
@@ -123,12 +75,15 @@ class _Lowering:
         self.sharding: dict[int, Sharding | None] = {}  # None: known only when it is there
         self.size: dict[int, int] = {}
         self.made_by: dict[int, int] = {}
+        self.island: dict[int, str] = {}
         self.constants: list[tuple[int, Any]] = []
         self.fixed: set[int] = set()  # slots of constants
-        self.steps: list[Any] = []  # (island, kwargs of a Step) or Expansion's
+        self.steps: list[Call] = []
 
     def plan(self) -> Plan:
         arguments = []
+        # Before anything is compiled: a change of the mapping meanwhile makes the plan stale.
+        versions = tuple((part, part.version) for part in slices_of(self.graph))
         wanted = self._first_shardings()
         for node in self.graph.nodes:
             if node.kind == "argument":
@@ -143,23 +98,35 @@ class _Lowering:
                 self.constants.append((slot, value))
                 self.fixed.add(slot)
             elif node.kind == "conditional":
+                assert node.slice is not None
                 inputs = tuple(self.where[ref] for ref in node.inputs)
                 outputs = tuple(
-                    self._slot(Ref(node.index, n), None, 0, node.index)
-                    for n in range(len(node.outputs))
+                    # Its bytes are counted when it is there.
+                    self._slot(
+                        Ref(node.index, n),
+                        None if opaque(shape) else node.slice.sharding(),
+                        0,
+                        node.index,
+                        node.slice,
+                    )
+                    for n, shape in enumerate(node.outputs)
                 )
-                self.steps.append((None, node, inputs, outputs))
+                self.steps.append(Call(None, node.index, inputs, outputs, expands=node))
             else:
                 self._call(node)
         outputs = tuple(self.where[ref] for ref in self.graph.outputs)
-        parts = self._parts(outputs)
         donated = frozenset(
             node.inputs[place].node
             for node in self.graph.nodes
             for place in node.donated
             if self.graph.nodes[node.inputs[place].node].kind == "argument"
         )
+        lent = {*self.fixed, *(slot for slot, _ in arguments)}
+        parts, uses = parted(self.steps, outputs, self.fixed, lent, self.size, self.made_by)
         sizes = tuple(self.size[slot] for slot in range(len(self.size)))
+        blank: list[Any] = [None] * len(sizes)
+        for slot, value in self.constants:
+            blank[slot] = value
         return Plan(
             self.graph,
             parts,
@@ -169,6 +136,10 @@ class _Lowering:
             outputs,
             sizes,
             donated,
+            uses,
+            versions,
+            blank,
+            tuple(self.island[slot] for slot in range(len(sizes))),
         )
 
     def _first_shardings(self) -> dict[Ref, Sharding]:
@@ -181,15 +152,22 @@ class _Lowering:
                 for ref, sharding in zip(node.inputs, shardings, strict=True):
                     wanted.setdefault(ref, sharding)
             elif node.conditional is not None and node.slice is not None:
-                for ref in node.inputs[node.conditional.reads :]:
-                    # Its nodes may be anywhere: to a place of its own if nobody else says more.
-                    if node.conditional.gather:
+                for ref in node.inputs:
+                    if not opaque(self.graph.shape(ref)):
                         wanted.setdefault(ref, node.slice.sharding())
         return wanted
 
-    def _slot(self, ref: Ref | None, sharding: Sharding | None, size: int, node: int) -> int:
+    def _slot(
+        self,
+        ref: Ref | None,
+        sharding: Sharding | None,
+        size: int,
+        node: int,
+        part: Slice | None = None,
+    ) -> int:
         slot = len(self.size)
         self.size[slot], self.sharding[slot], self.made_by[slot] = size, sharding, node
+        self.island[slot] = "" if part is None else part.island.name
         if ref is not None:
             self.where[ref] = slot
         return slot
@@ -202,22 +180,19 @@ class _Lowering:
         inputs = self._moved(node, executable.inputs)
         outputs = []
         for n, sharding in enumerate(executable.outputs):
-            size = _held(node.outputs[n], sharding)
-            outputs.append(self._slot(Ref(node.index, n), sharding, size, node.index))
+            size = held_bytes(node.outputs[n], sharding)
+            slot = self._slot(Ref(node.index, n), sharding, size, node.index, node.slice)
+            outputs.append(slot)
         self.steps.append(
-            (
-                node.slice.island,
-                {
-                    "call": executable.call,
-                    "inputs": inputs,
-                    "outputs": tuple(outputs),
-                    "watched": executable.watched,
-                    "node": node.index,
-                    "made": executable.made,
-                    "devices": tuple(device.id for device in node.slice.devices),
-                    "transfer": False,
-                },
-                executable.gang,
+            Call(
+                node.slice,
+                node.index,
+                inputs,
+                tuple(outputs),
+                call=executable.call,
+                watched=executable.watched,
+                donated=tuple(inputs[place] for place in node.donated),
+                gang=executable.gang,
             )
         )
 
@@ -238,89 +213,27 @@ class _Lowering:
                     self.constants.append((self.copies[key], jax.device_put(value, wanted)))
                     self.fixed.add(self.copies[key])
                 else:
-                    size = _held(self.graph.shape(ref), wanted)
-                    self.copies[key] = self._slot(None, wanted, size, self.made_by[slot])
+                    size = held_bytes(self.graph.shape(ref), wanted)
+                    self.copies[key] = self._slot(
+                        None, wanted, size, self.made_by[slot], node.slice
+                    )
                     moves.append((slot, self.copies[key], wanted))
             inputs.append(self.copies[key])
         if moves:
-            targets = [wanted for _, _, wanted in moves]
-            part = node.slice
-            assert part is not None
+            sources, targets, shardings = zip(*moves, strict=True)
+            call = mover(shardings)
             self.steps.append(
-                (
-                    part.island,
-                    {
-                        "call": _mover(targets),
-                        "inputs": tuple(source for source, _, _ in moves),
-                        "outputs": tuple(target for _, target, _ in moves),
-                        "watched": 0,
-                        "node": node.index,
-                        "made": sum(self.size[target] for _, target, _ in moves),
-                        "devices": tuple(device.id for device in part.devices),
-                        "transfer": True,
-                    },
-                    False,
-                )
+                Call(node.slice, node.index, sources, targets, call=call, transfer=True)
             )
         return tuple(inputs)
 
-    def _parts(self, outputs: tuple[int, ...]) -> tuple[Segment | Expansion, ...]:
-        last: dict[int, int] = {}
-        for place, step in enumerate(self.steps):
-            inputs, made = (step[2], step[3]) if step[0] is None else (
-                step[1]["inputs"],
-                step[1]["outputs"],
-            )
-            for slot in (*made, *inputs):
-                last[slot] = place
-        keep = {*outputs, *self.fixed}
-        drops: dict[int, list[int]] = {}
-        for slot, place in last.items():
-            if slot not in keep:
-                drops.setdefault(place, []).append(slot)
-        parts: list[Segment | Expansion] = []
-        run: list[Step] = []
-        island, gangs = None, 0
 
-        def close() -> None:
-            nonlocal run, gangs
-            if run:
-                assert island is not None
-                parts.append(Segment(island, tuple(run), gangs))
-            run, gangs = [], 0
-
-        for place, step in enumerate(self.steps):
-            drop = tuple(sorted(drops.get(place, ())))
-            dropped = sum(self.size[slot] for slot in drop)
-            if step[0] is None:
-                close()
-                _, node, inputs, made = step
-                parts.append(Expansion(node, inputs, made, drop, dropped))
-                continue
-            where, fields, gang = step
-            if where is not island or len(run) == LONGEST:
-                close()
-                island = where
-            parents = tuple(sorted({self.made_by[slot] for slot in fields["inputs"]}))
-            run.append(Step(**fields, drop=drop, dropped=dropped, parents=parents))
-            gangs += gang
-        close()
-        return tuple(parts)
-
-
-def _held(shape: Shape, sharding: Sharding) -> int:
+def held_bytes(shape: Shape, sharding: Sharding) -> int:
     """Bytes of an array on all its devices together."""
     count = 1
     for n in sharding.shard_shape(shape.shape):
         count *= n
     return count * shape.dtype.itemsize * len(sharding.device_set)
-
-
-def _mover(targets: list[Sharding]) -> Callable[..., list[Any]]:
-    def move(*arrays: Any) -> list[Any]:
-        return jax.device_put(list(arrays), targets)
-
-    return move
 
 
 def slices_of(graph: Graph) -> tuple[Slice, ...]:

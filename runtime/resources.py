@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,6 +49,11 @@ class Slice:
         self.island, self.shape, self.version = island, dict(shape), 0
         self._manager = manager
         self._devices: tuple[jax.Device, ...] | None = None
+
+    @property
+    def system(self) -> Any:
+        """The runtime that it belongs to."""
+        return self._manager.system
 
     @property
     def size(self) -> int:
@@ -123,8 +130,9 @@ class ResourceManager:
                 if device in seen:
                     raise SliceError(f"{device} is in islands {seen[device]!r}, {island.name!r}")
                 seen[device] = island.name
-        self._slices: list[Slice] = []
+        self._slices: weakref.WeakSet[Slice] = weakref.WeakSet()
         self._lock = threading.RLock()
+        self.system: Any = None
 
     def island(self, name: str | None) -> Island:
         """By name; None is the one there is, or the one with the fewest slices to a device.
@@ -153,7 +161,7 @@ class ResourceManager:
             )
         with self._lock:
             self._place(part)
-            self._slices.append(part)
+            self._slices.add(part)
         return part
 
     def add_device(self, island: str, device: jax.Device) -> None:
@@ -163,7 +171,7 @@ class ResourceManager:
             if any(device in other.devices for other in self.islands.values()):
                 raise SliceError(f"{device} belongs to an island already")
             place.devices.append(device)
-            for part in self._slices:
+            for part in list(self._slices):
                 if part.island is place and part._devices is None and not place.lost:
                     self._place(part)
 
@@ -186,8 +194,13 @@ class ResourceManager:
             return moved
 
     def lose(self, island: str) -> None:
-        """Marks an island as gone."""
-        self.island(island).lost = True
+        """Marks an island as gone; no program that is on it can be lowered again."""
+        with self._lock:
+            place = self.island(island)
+            place.lost = True
+            for part in self._slices:
+                if part.island is place:
+                    part.version += 1
 
     def _place(self, part: Slice) -> None:
         part.version += 1

@@ -59,7 +59,11 @@ class _Ticket:
 
 
 class GangScheduler:
-    """Of one island."""
+    """Of one island.
+
+    Attributes:
+        ended: how many turns have ended.
+    """
 
     def __init__(self, island: Island, window: int, fair: bool = True):
         self.island, self.window, self.fair = island, window, fair
@@ -71,6 +75,7 @@ class GangScheduler:
         self._now = 0.0  # virtual time
         self._numbers = 0
         self._last_done = 0.0
+        self.ended = 0
         self._typical = 1e-4
         self._last_client: Client | None = None
 
@@ -187,7 +192,7 @@ class GangScheduler:
             for _ in range(finished):
                 turn = self._turns.popleft()
                 self._gangs -= turn.gangs
-                turn.run.retired(turn)
+                self.ended += 1
                 if observed and turn.what is not None:
                     took = now - max(turn.sent, self._last_done)
                     old = turn.what.seconds
@@ -210,9 +215,8 @@ class GangScheduler:
                     break
             if oldest is None:
                 # Only donated outputs: their consumers are not ours to see.
-                for turn in self._turns:
-                    self._gangs -= turn.gangs
-                    turn.run.retired(turn)
+                self.ended += len(self._turns)
+                self._gangs = 0
                 self._turns.clear()
                 return False
         turn, node, array = oldest
@@ -226,9 +230,20 @@ class GangScheduler:
         while self.wait_oldest():
             pass
 
+    def settle(self) -> None:
+        """Forgets what has ended."""
+        with self._lock:
+            self._retire()
+
     @property
     def in_flight(self) -> int:
         """Turns that are not known to be finished."""
         with self._lock:
             self._retire()
             return len(self._turns)
+
+    def in_flight_names(self) -> list[str]:
+        """The oldest node of each turn in flight."""
+        with self._lock:
+            self._retire()
+            return [turn.run.node_name(turn.nodes[0][0]) for turn in self._turns if turn.nodes]

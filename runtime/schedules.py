@@ -26,7 +26,9 @@ class Action:
     micro: int
 
 
-def pipeline_actions(stages: int, micro_batches: int, schedule: Schedule) -> tuple[Action, ...]:
+def pipeline_actions(
+    stages: int, micro_batches: int, schedule: Schedule | str
+) -> tuple[Action, ...]:
     """All the work of one step, in one order that respects every dependency.
 
     Each stage's own order is the schedule's. GPipe: all forwards, then all backwards, so a stage
@@ -52,7 +54,7 @@ def pipeline_actions(stages: int, micro_batches: int, schedule: Schedule) -> tup
     return _merged(queues)
 
 
-def _of_stage(stage: int, stages: int, micro_batches: int, schedule: Schedule) -> list[Action]:
+def _of_stage(stage: int, stages: int, micro_batches: int, schedule: str) -> list[Action]:
     forwards = [Action(stage, "forward", m) for m in range(micro_batches)]
     backwards = [Action(stage, "backward", m) for m in range(micro_batches)]
     if schedule == "gpipe":

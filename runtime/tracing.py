@@ -15,7 +15,7 @@ from .errors import ProgramError
 from .graph import Graph, Node, Ref, Shape
 
 if TYPE_CHECKING:
-    from .computation import Computation
+    from .computations import Computation, FlatComputation
     from .conditional import Conditional
     from .resources import Slice
 
@@ -67,19 +67,24 @@ class Builder:
         """A node that runs a computation; returns its result's places."""
         flat, leaves = computation.flat(args)
         inputs = [self.place(leaf, computation.name) for leaf in leaves]
+        outs, tree = self.call_flat(flat, inputs)
+        return jax.tree.unflatten(tree, outs)
+
+    def call_flat(self, flat: FlatComputation, inputs: list[Traced]) -> tuple[list[Traced], Any]:
+        """A node over leaves; returns those of its result, and their structure."""
         signature = flat.signature(tuple(Shape(x.shape, x.dtype) for x in inputs), self.name)
         for position in flat.donated:
-            self._check_donation(inputs, position, computation.name)
+            self._check_donation(inputs, position, flat.name)
         outs = self._add(
             "computation",
-            computation.name,
+            flat.name,
             inputs,
             signature.outputs,
-            part=computation.slice,
+            part=flat.slice,
             computation=flat,
             donated=flat.donated,
         )
-        return jax.tree.unflatten(signature.out_tree, outs)
+        return outs, signature.out_tree
 
     def conditional(
         self, what: Conditional, part: Slice, leaves: Sequence[Any], outputs: Sequence[Shape]

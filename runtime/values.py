@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-class Absent:
-    """Stands for an array that a conditional node did not make, such as a sleeping expert's."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT = Absent()
-
-
 class Value:
     """A result that may not be there yet. It is a leaf of pytrees.
 
@@ -53,7 +43,7 @@ class Value:
         return self.aval.dtype
 
     def result(self, timeout: float | None = None) -> Any:
-        """The array, when it is computed; ABSENT if the program did not make it.
+        """The array, when it is computed; of a sparse gradient, `Sparse`.
 
         Args:
             timeout: seconds to wait; None is the runtime's own limit, if it has one.
@@ -64,8 +54,7 @@ class Value:
             ValueReleased, Cancelled, IslandLost: it will never come.
         """
         array = self.array(timeout)
-        if array is not ABSENT:
-            self._run.wait(array, self._node, timeout)
+        self._run.wait(array, self._node, timeout)
         return array
 
     def array(self, timeout: float | None = None) -> Any:
@@ -73,7 +62,7 @@ class Value:
         if self._gone is not None:
             raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         if self._array is None:
-            self._run.drive(self._node, timeout)
+            self._run.drive(self, timeout)
             if self._gone is not None:
                 raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         array = self._array
@@ -82,7 +71,7 @@ class Value:
         island = self._run.island_of(self._node)
         if island is not None and island.lost:
             raise IslandLost(f"island {island.name!r} is lost, and with it {self!r}")
-        if array is not ABSENT and array.is_deleted():
+        if array.is_deleted():
             self._gone = "it was donated"
             raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         return array
@@ -92,11 +81,11 @@ class Value:
         if self._gone is not None:
             return True
         if self._array is None:
-            self._run.system.poll()
+            self._run.advance()
         array = self._array
         if array is None:
             return False
-        if isinstance(array, BaseException) or array is ABSENT or array.is_deleted():
+        if isinstance(array, BaseException) or array.is_deleted():
             return True
         return array.is_ready()
 
@@ -129,9 +118,16 @@ class Value:
     def __del__(self) -> None:
         self._free()
 
-    def _set(self, array: Any, held: int) -> None:
+    @property
+    def unknown(self) -> bool:
+        """Its run has not said yet what it is."""
+        return self._array is None and self._gone is None
+
+    def set(self, array: Any, held: int) -> None:
+        """The run's word on what it is: an array, or the error instead of one."""
         if self._gone is None:
-            self._array, self._bytes = array, held
+            self._array, self._bytes = array, held if not isinstance(array, BaseException) else 0
+            held = self._bytes
             if held:
                 self._run.system.store.hold(self._run, self._node, held, self._client)
 
@@ -143,6 +139,17 @@ class Value:
     def __repr__(self) -> str:
         made = self._run.node_name(self._node)
         return f"Value({self.aval.dtype}{list(self.aval.shape)} of {made})"
+
+
+def arrays(tree: Any) -> Any:
+    """Futures as `jax.Array`s, which may still be computed; other leaves stay as they are.
+
+    Waits only for the reads that are in front of them.
+
+    Raises:
+        as `Value.array`.
+    """
+    return jax.tree.map(lambda leaf: leaf.array() if isinstance(leaf, Value) else leaf, tree)
 
 
 def fetch(tree: Any, timeout: float | None = None) -> Any:

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .computation import Computation
+from .computations import Computation
 from .errors import ProgramError
-from .program import Program
+from .programs import Program
 from .resources import Slice
 from .schedules import Schedule, pipeline_actions
 
@@ -27,7 +27,7 @@ def pipeline(
     loss: Callable[[Any, Any], jax.Array],
     *,
     micro_batches: int,
-    schedule: Schedule = "1f1b",
+    schedule: Schedule | str = "1f1b",
     name: str = "pipeline",
 ) -> Program:
     """A program of `(params, inputs, targets)` that gives the loss and its gradients.
@@ -73,13 +73,9 @@ def pipeline(
         Computation(stage, part, name=f"forward {s}")
         for s, (stage, part) in enumerate(zip(stages, slices, strict=True))
     ]
-    zeros = [
-        Computation(_zeros, part, name=f"zero gradients {s}") for s, part in enumerate(slices)
-    ]
+    zeros = [Computation(_zeros, part, name=f"zero gradients {s}") for s, part in enumerate(slices)]
     backwards = [
-        Computation(
-            _backward(stage, first=s == 0), slices[s], name=f"backward {s}", donate=(3,)
-        )
+        Computation(_backward(stage, first=s == 0), slices[s], name=f"backward {s}", donate=(3,))
         for s, stage in enumerate(stages[:last])
     ]
     backwards.append(
@@ -99,9 +95,7 @@ def pipeline(
                 f"program {name!r} has {len(stages)} stages and was given {len(params)} trees of "
                 "parameters: give one for each"
             )
-        xs: dict[tuple[int, int], Any] = {
-            (0, m): x for m, x in enumerate(cut_inputs(inputs))
-        }
+        xs: dict[tuple[int, int], Any] = {(0, m): x for m, x in enumerate(cut_inputs(inputs))}
         wanted = cut_targets(targets)
         losses: list[Any] = []
         grads = [zeros[s](tree) for s, tree in enumerate(params)]

@@ -71,11 +71,26 @@ class FlatComputation:
         self._signatures: dict[tuple, Signature] = {}
         self._executables: dict[tuple, Executable] = {}
         self._lock = threading.Lock()
+        self._undonated: FlatComputation | None = None
 
     def flat(self, *leaves: Any) -> tuple[list[Any], Any]:
         """The function over leaves, and the structure of what it returned."""
         out = self.fn(*jax.tree.unflatten(self.in_tree, leaves))
         return jax.tree.flatten(out)
+
+    def undonated(self) -> FlatComputation:
+        """The same, leaving its inputs to others."""
+        if not self.donated:
+            return self
+        if self._undonated is None:
+            given = self.name, self.fn, self.slice, self.in_tree, self.in_specs, self.out_specs
+            self._undonated = FlatComputation(*given, donated=())
+        return self._undonated
+
+    def spread_outputs(self, inputs: tuple[Shape, ...]) -> list[PartitionSpec | None]:
+        """How each output is spread."""
+        tree = self.signature(inputs).out_tree
+        return list(_spread(self.out_specs, tree, f"out_specs of {self.name!r}"))
 
     def signature_of(self, inputs: tuple[Shape, ...]) -> Signature | None:
         """The signature, if it was made before."""
@@ -186,7 +201,7 @@ class Computation:
         current = builder()
         if current is not None:
             return current.call(self, args)
-        from .program import Program
+        from .programs import Program
 
         if not hasattr(self, "_alone"):
             self._alone = Program(lambda *given: self(*given), name=self.name)
@@ -234,7 +249,7 @@ class Computation:
 
 def computation(
     fn: Callable[..., Any] | None = None,
-    slice: Slice | None = None,  # noqa: A002
+    slice: Slice | None = None,
     *,
     name: str | None = None,
     donate: tuple[int, ...] = (),
@@ -261,9 +276,7 @@ def computation(
         return lambda wrapped: Computation(
             wrapped, slice, name=name, donate=donate, in_specs=in_specs, out_specs=out_specs
         )
-    return Computation(
-        fn, slice, name=name, donate=donate, in_specs=in_specs, out_specs=out_specs
-    )
+    return Computation(fn, slice, name=name, donate=donate, in_specs=in_specs, out_specs=out_specs)
 
 
 def _spread(specs: Any, tree: Any, what: str) -> tuple[PartitionSpec | None, ...]:

@@ -1,0 +1,105 @@
+"""How it runs: devices, islands, programs of compiled functions, futures. Knows nothing of models.
+
+One client traces a program into a graph whose nodes are compiled functions on slices of devices,
+and enqueues it without waiting; nodes whose work depends on data are expanded when it is known.
+After Pathways (Barham et al., arXiv 2203.12533).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .autodiff import value_and_grad as value_and_grad
+    from .branches import Branches as Branches
+    from .branches import Sparse as Sparse
+    from .buckets import Ladder as Ladder
+    from .buckets import ladder as ladder
+    from .client import Client as Client
+    from .computations import Computation as Computation
+    from .computations import computation as computation
+    from .errors import Cancelled as Cancelled
+    from .errors import IslandLost as IslandLost
+    from .errors import NodeError as NodeError
+    from .errors import NotFiniteError as NotFiniteError
+    from .errors import ProgramError as ProgramError
+    from .errors import RuntimeFault as RuntimeFault
+    from .errors import RunTimeout as RunTimeout
+    from .errors import SliceError as SliceError
+    from .errors import StoreFull as StoreFull
+    from .errors import ValueReleased as ValueReleased
+    from .graph import Graph as Graph
+    from .graph import Node as Node
+    from .graph import Ref as Ref
+    from .loops import repeat as repeat
+    from .loops import while_loop as while_loop
+    from .pipelines import pipeline as pipeline
+    from .programs import Program as Program
+    from .programs import program as program
+    from .recorder import Recorder as Recorder
+    from .recorder import recording as recording
+    from .resources import Island as Island
+    from .resources import Slice as Slice
+    from .resources import VirtualDeviceSet as VirtualDeviceSet
+    from .schedules import pipeline_actions as pipeline_actions
+    from .switch_nodes import merge_branches as merge_branches
+    from .spans import Span as Span
+    from .switches import Branch as Branch
+    from .switches import Switch as Switch
+    from .switches import switch as switch
+    from .system import Runtime as Runtime
+    from .system import default_runtime as default_runtime
+    from .perfetto import write_trace as write_trace
+    from .trace_summary import TraceSummary as TraceSummary
+    from .trace_summary import summarise as summarise
+    from .values import Value as Value
+    from .values import arrays as arrays
+    from .values import fetch as fetch
+
+_FILES = {
+    "autodiff": ["value_and_grad"],
+    "branches": ["Branches", "Sparse"],
+    "client": ["Client"],
+    "computations": ["Computation", "computation"],
+    "errors": [
+        "Cancelled",
+        "IslandLost",
+        "NodeError",
+        "NotFiniteError",
+        "ProgramError",
+        "RunTimeout",
+        "RuntimeFault",
+        "SliceError",
+        "StoreFull",
+        "ValueReleased",
+    ],
+    "graph": ["Graph", "Node", "Ref"],
+    "buckets": ["Ladder", "ladder"],
+    "loops": ["repeat", "while_loop"],
+    "pipelines": ["pipeline"],
+    "programs": ["Program", "program"],
+    "recorder": ["Recorder", "recording"],
+    "resources": ["Island", "Slice", "VirtualDeviceSet"],
+    "schedules": ["pipeline_actions"],
+    "spans": ["Span"],
+    "switches": ["Branch", "Switch", "switch"],
+    "switch_nodes": ["merge_branches"],
+    "system": ["Runtime", "default_runtime"],
+    "perfetto": ["write_trace"],
+    "trace_summary": ["TraceSummary", "summarise"],
+    "values": ["Value", "arrays", "fetch"],
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+__all__ = sorted(_FILE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_FILE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,408 @@
+"""`value_and_grad` of a program: every node that gradients flow through has a backward node.
+
+A backward node computes its forward again and pulls the cotangents back (rematerialisation: between
+the two only the node's inputs are held), on the same slice. Several cotangents of one value are
+added in the node that takes them. Where a loss comes out of a node, its forward and backward are
+one. A switch has a backward of its own, in which only branches that were awake take part, and
+their parameters' gradient is `Sparse`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .branches import Sparse
+from .computations import Computation, FlatComputation
+from .conditional import Conditional, Wake
+from .errors import ProgramError
+from .graph import OPAQUE, Graph, Node, Ref, Shape, opaque
+from .programs import Program
+from .switch_nodes import merge_branches
+from .tracing import Builder, Traced, builder
+
+
+def value_and_grad(
+    fn: Program | Callable[..., Any],
+    argnums: int | tuple[int, ...] = 0,
+    *,
+    has_aux: bool = False,
+) -> Program:
+    """As `jax.value_and_grad`, of a program.
+
+    Args:
+        fn: a program, or a function that could be one, of pytrees; it returns a float scalar, or
+            with `has_aux` (scalar, aux).
+        argnums: arguments to differentiate by; their leaves are floats or `Branches`.
+        has_aux: see above.
+
+    Returns:
+        a program of the same arguments: (value, gradients) or ((value, aux), gradients); a tree
+        like the argument, or a tuple of them, with a `Sparse` for each `Branches`.
+
+    Raises, when traced:
+        ProgramError: no scalar, integers to differentiate by, or a conditional node in the way
+            that has no backward.
+    """
+    inner = fn if isinstance(fn, Program) else Program(fn)
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    # One for each graph: so that its backward computations are compiled once.
+    known: dict[int, _Differentiated] = {}
+
+    def both(*args: Any) -> Any:
+        made = builder()
+        assert made is not None
+        counts = [len(jax.tree.leaves(arg)) for arg in args]
+        starts = [sum(counts[:n]) for n in range(len(counts) + 1)]
+        wanted = [place for n in numbers for place in range(starts[n], starts[n] + counts[n])]
+        graph = inner.trace(*args)
+        if id(graph) not in known:
+            known[id(graph)] = _Differentiated(graph, wanted)
+        leaves = [made.place(leaf, inner.name) for leaf in jax.tree.leaves(args)]
+        results, grads = known[id(graph)].emit(made, leaves)
+        out = jax.tree.unflatten(graph.out_tree, results)
+        trees = []
+        for n in numbers:
+            own = [grads[place] for place in range(starts[n], starts[n] + counts[n])]
+            trees.append(jax.tree.unflatten(jax.tree.structure(args[n]), own))
+        if has_aux != (isinstance(out, tuple) and len(out) == 2):
+            raise ProgramError(
+                f"program {inner.name!r} returns {graph.out_tree}: value_and_grad takes a scalar, "
+                "or with has_aux=True a pair of a scalar and anything"
+            )
+        return out, trees[0] if isinstance(argnums, int) else tuple(trees)
+
+    return Program(both, name=f"{inner.name} and gradients")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spread:
+    """A cotangent in parts, one for each slice of a switch."""
+
+    parts: tuple[Traced, ...]
+    counts: Traced
+
+    def tree(self) -> dict[str, Any]:
+        return {"parts": list(self.parts), "counts": self.counts}
+
+
+class _Differentiated:
+    """A graph's backward: which nodes gradients flow through, and how."""
+
+    def __init__(self, graph: Graph, wanted: Sequence[int]):
+        self.graph, self.wanted = graph, list(wanted)
+        self.loss = graph.outputs[0]
+        shape = graph.shape(self.loss)
+        if shape.shape or not jnp.issubdtype(shape.dtype, jnp.floating):
+            raise ProgramError(
+                f"program {graph.name!r} returns first {shape.dtype}{list(shape.shape)}: "
+                "value_and_grad takes a float scalar"
+            )
+        self.arguments = graph.arguments
+        for place in self.wanted:
+            node = self.arguments[place]
+            if not _differentiable(node.outputs[0]):
+                raise ProgramError(
+                    f"program {graph.name!r} cannot be differentiated by {node.name}, which is "
+                    f"{node.outputs[0].dtype}: leave it out of argnums"
+                )
+        self.flows = self._flows()
+        self.last = self._last_node()
+        self._back: dict[Any, Computation] = {}
+
+    def _flows(self) -> frozenset[Ref]:
+        """Values between what is differentiated by and the loss."""
+        active = {Ref(self.arguments[place].index, 0) for place in self.wanted}
+        for node in self.graph.nodes:
+            if active.intersection(node.inputs):
+                active |= {
+                    Ref(node.index, n) for n, s in enumerate(node.outputs) if _differentiable(s)
+                }
+        useful = {self.loss}
+        for node in reversed(self.graph.nodes):
+            if any(Ref(node.index, n) in useful for n in range(len(node.outputs))):
+                useful |= {ref for ref in node.inputs if _differentiable(self.graph.shape(ref))}
+        return frozenset(active & useful)
+
+    def _last_node(self) -> int | None:
+        """The node that makes the loss, if nothing else of it matters to the loss."""
+        node = self.graph.nodes[self.loss.node]
+        alone = [Ref(node.index, n) in self.flows for n in range(len(node.outputs))].count(True)
+        return node.index if node.computation is not None and alone == 1 else None
+
+    # Forwards.
+
+    def emit(self, made: Builder, leaves: list[Traced]) -> tuple[list[Traced], dict[int, Traced]]:
+        """Adds all nodes; returns the program's results and gradients by argument leaf."""
+        values: dict[Ref, Traced] = {}
+        kept: dict[int, Traced] = {}
+        pieces: dict[Ref, list[Any]] = {}
+        rest = iter(leaves)
+        for node in self.graph.nodes:
+            inputs = [values[ref] for ref in node.inputs]
+            if node.kind == "argument":
+                outs = [next(rest)]
+            elif node.kind == "constant":
+                outs = [made.place(node.value, self.graph.name)]
+            elif node.index == self.last and self._moving(node):
+                outs = self._forward_and_back(made, node, inputs, pieces)
+            elif node.computation is not None:
+                outs, _ = made.call_flat(node.computation.undonated(), inputs)
+            else:
+                outs = self._conditional(made, node, inputs, kept)
+            for n, out in enumerate(outs):
+                values[Ref(node.index, n)] = out
+        if self.loss in self.flows and self.last is None:
+            part = self.graph.nodes[self.loss.node].slice
+            assert part is not None
+            one = Computation(jnp.ones_like, part, name="one")
+            pieces[self.loss] = [made.call(one, (values[self.loss],))]
+        for node in reversed(self.graph.nodes):
+            if node.index == self.last or node.kind in ("argument", "constant"):
+                continue
+            if not self._moving(node):
+                continue
+            if node.computation is not None:
+                self._pull(made, node, values, pieces)
+            else:
+                self._pull_conditional(made, node, values, kept, pieces)
+        grads = {place: self._gradient(made, place, values, pieces) for place in self.wanted}
+        return [values[ref] for ref in self.graph.outputs], grads
+
+    def _moving(self, node: Node) -> list[int]:
+        """Inputs that gradients flow to; none if nothing flows from the node."""
+        if not any(Ref(node.index, n) in self.flows for n in range(len(node.outputs))):
+            return []
+        return [n for n, ref in enumerate(node.inputs) if ref in self.flows]
+
+    def _conditional(
+        self, made: Builder, node: Node, inputs: list[Traced], kept: dict[int, Traced]
+    ) -> list[Traced]:
+        what, outputs = node.conditional, list(node.outputs)
+        assert what is not None
+        assert node.slice is not None
+        if not self._moving(node):
+            return made.conditional(what, node.slice, inputs, outputs)
+        if what.backward is None:
+            raise ProgramError(
+                f"node {node.name!r} of program {self.graph.name!r} has no backward: gradients "
+                "cannot flow through it; take a switch, or leave it out of the loss"
+            )
+        keeping, outputs = what.backward.forward_keeping()
+        *outs, kept[node.index] = made.conditional(keeping, node.slice, inputs, outputs)
+        return outs
+
+    def _forward_and_back(
+        self, made: Builder, node: Node, inputs: list[Traced], pieces: dict[Ref, list[Any]]
+    ) -> list[Traced]:
+        flat, moving = node.computation, self._moving(node)
+        assert flat is not None
+        whole = _whole(flat, moving, self.loss.output)
+        specs = self._specs(flat, node, moving)
+        computation = self._computation(
+            ("last", node.index),
+            whole,
+            node,
+            (specs.inputs,),
+            (specs.outputs, specs.moving),
+            f"{node.name} and backward",
+        )
+        outs, cotangents = made.call(computation, (inputs,))
+        for n, cotangent in zip(moving, cotangents, strict=True):
+            pieces.setdefault(node.inputs[n], []).append(cotangent)
+        return outs
+
+    def _specs(self, flat: FlatComputation, node: Node, moving: list[int]) -> _Specs:
+        given = tuple(self.graph.shape(ref) for ref in node.inputs)
+        ins = list(flat.in_specs)
+        return _Specs(ins, flat.spread_outputs(given), [ins[n] for n in moving])
+
+    # Backwards.
+
+    def _pull(
+        self,
+        made: Builder,
+        node: Node,
+        values: dict[Ref, Traced],
+        pieces: dict[Ref, list[Any]],
+    ) -> None:
+        flat, moving = node.computation, self._moving(node)
+        assert flat is not None
+        outs = [n for n in range(len(node.outputs)) if Ref(node.index, n) in pieces]
+        if not outs:
+            return
+        given = [
+            [piece.tree() if isinstance(piece, _Spread) else piece for piece in found]
+            for found in (pieces.pop(Ref(node.index, n)) for n in outs)
+        ]
+        recipe = jax.tree.structure(given)
+        specs = self._specs(flat, node, moving)
+        along = [
+            jax.tree.map(lambda _, n=n: specs.outputs[n], one)
+            for n, one in zip(outs, given, strict=True)
+        ]
+        computation = self._computation(
+            (node.index, tuple(outs), recipe),
+            _backward(flat, moving, outs),
+            node,
+            (specs.inputs, along),
+            specs.moving,
+            f"{node.name} backward",
+        )
+        inputs = [values[ref] for ref in node.inputs]
+        cotangents = made.call(computation, (inputs, given))
+        for n, cotangent in zip(moving, cotangents, strict=True):
+            pieces.setdefault(node.inputs[n], []).append(cotangent)
+
+    def _pull_conditional(
+        self,
+        made: Builder,
+        node: Node,
+        values: dict[Ref, Traced],
+        kept: dict[int, Traced],
+        pieces: dict[Ref, list[Any]],
+    ) -> None:
+        what = node.conditional
+        assert what is not None
+        assert node.slice is not None
+        grads = []
+        for n, shape in enumerate(node.outputs):
+            found = pieces.pop(Ref(node.index, n), [])
+            grads.append(self._summed(made, found, shape, node))
+        backwards, outputs = what.backward.differentiated()
+        counts, rows, branches = node.inputs
+        leaves = [kept[node.index], values[branches], *grads]
+        found, *parts = made.conditional(backwards, node.slice, leaves, outputs)
+        if branches in self.flows:
+            pieces.setdefault(branches, []).append(found)
+        if rows in self.flows and parts:
+            whole = parts[0] if len(parts) == 1 else _Spread(tuple(parts), values[counts])
+            pieces.setdefault(rows, []).append(whole)
+
+    def _summed(self, made: Builder, found: list[Any], shape: Shape, node: Node) -> Traced:
+        """One cotangent out of any number of pieces."""
+        if len(found) == 1 and isinstance(found[0], Traced):
+            return found[0]
+        given = [piece.tree() if isinstance(piece, _Spread) else piece for piece in found]
+        key = ("sum", node.index, shape.shape, shape.dtype, jax.tree.structure(given))
+        if not given:
+            fn = lambda _: jnp.zeros(shape.shape, shape.dtype)  # noqa: E731
+        else:
+            fn = _total
+        computation = self._computation(key, fn, node, None, None, f"{node.name} cotangent")
+        return made.call(computation, (given,))
+
+    def _gradient(
+        self, made: Builder, place: int, values: dict[Ref, Traced], pieces: dict[Ref, list[Any]]
+    ) -> Traced:
+        argument = self.arguments[place]
+        ref = Ref(argument.index, 0)
+        found, shape = pieces.pop(ref, []), argument.outputs[0]
+        user = next((n for n in self.graph.nodes if ref in n.inputs), None)
+        where = user or next(n for n in self.graph.nodes if n.slice is not None)
+        if not opaque(shape):
+            return self._summed(made, found, shape, where)
+        if len(found) == 1:
+            return found[0]
+        assert where.slice is not None
+        (out,) = made.conditional(_add_sparse(len(found)), where.slice, found, [OPAQUE])
+        return out
+
+    def _computation(
+        self, key: Any, fn: Any, node: Node, in_specs: Any, out_specs: Any, name: str
+    ) -> Computation:
+        if key not in self._back:
+            assert node.slice is not None
+            self._back[key] = Computation(
+                fn, node.slice, name=name, in_specs=in_specs, out_specs=out_specs
+            )
+        return self._back[key]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Specs:
+    """How a node's leaves are spread over its slice; None is replicated."""
+
+    inputs: list[Any]
+    outputs: list[Any]
+    moving: list[Any]
+
+
+def _differentiable(shape: Shape) -> bool:
+    return opaque(shape) or jnp.issubdtype(shape.dtype, jnp.inexact)
+
+
+def _moved(flat: FlatComputation, moving: list[int], inputs: Sequence[Any]) -> Callable[..., Any]:
+    """The function of those inputs alone."""
+
+    def run(*some: Any) -> list[Any]:
+        whole = list(inputs)
+        for n, x in zip(moving, some, strict=True):
+            whole[n] = x
+        return flat.flat(*whole)[0]
+
+    return run
+
+
+def _whole(flat: FlatComputation, moving: list[int], loss: int) -> Callable[..., Any]:
+    """inputs -> (outputs, cotangents of the moving inputs)."""
+
+    def forward_and_backward(inputs: list[Any]) -> tuple[list[Any], list[Any]]:
+        run = _moved(flat, moving, inputs)
+
+        def first(*some: Any) -> Any:
+            outs = run(*some)
+            return outs[loss], outs
+
+        value, pull, outs = jax.vjp(first, *[inputs[n] for n in moving], has_aux=True)
+        return outs, list(pull(jnp.ones_like(value)))
+
+    return forward_and_backward
+
+
+def _backward(flat: FlatComputation, moving: list[int], outs: list[int]) -> Callable[..., Any]:
+    """(inputs, pieces of each output's cotangent) -> cotangents of the moving inputs."""
+
+    def backward(inputs: list[Any], pieces: list[Any]) -> list[Any]:
+        run = _moved(flat, moving, inputs)
+
+        def wanted(*some: Any) -> list[Any]:
+            made = run(*some)
+            return [made[n] for n in outs]
+
+        _, pull = jax.vjp(wanted, *[inputs[n] for n in moving])
+        return list(pull([_total(found) for found in pieces]))
+
+    return backward
+
+
+def _total(pieces: Sequence[Any]) -> Any:
+    whole = [
+        merge_branches(piece["parts"], piece["counts"]) if isinstance(piece, dict) else piece
+        for piece in pieces
+    ]
+    return functools.reduce(jnp.add, whole)
+
+
+@functools.cache
+def _add_sparse(count: int) -> Conditional:
+    """The node that adds sparse gradients of branches that several switches share."""
+
+    def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
+        total = Sparse()
+        for one in inputs:
+            for branch, tree in one.items():
+                total[branch] = tree if branch not in total else _add(total[branch], tree)
+        return [total]
+
+    return Conditional(f"sum of {count} gradients" if count else "no gradient", 0, expand)
+
+
+@jax.jit
+def _add(first: Any, second: Any) -> Any:
+    return jax.tree.map(jnp.add, first, second)

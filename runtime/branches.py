@@ -1,0 +1,56 @@
+"""What a switch's branches own: parameters that are fetched when they wake, sparse gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+
+
+class Fetched(Protocol):
+    """Parameters of branches, wherever they are kept. It is one leaf of a program's arguments."""
+
+    def fetch(self, branches: Sequence[int]) -> Sequence[Any]:
+        """The trees of these branches, on the devices where they run."""
+        ...
+
+
+class Branches:
+    """Parameters of branches that are on their devices: a tree of arrays for each.
+
+    Attributes:
+        trees: by the branch's number.
+    """
+
+    def __init__(self, trees: Sequence[Any] | Mapping[int, Any]):
+        self.trees = dict(trees) if isinstance(trees, Mapping) else dict(enumerate(trees))
+
+    def fetch(self, branches: Sequence[int]) -> list[Any]:
+        """Raises KeyError if one is not there."""
+        trees = self.trees
+        return [trees[branch] for branch in branches]
+
+    def __repr__(self) -> str:
+        return f"Branches({len(self.trees)})"
+
+
+class Sparse(dict[int, Any]):
+    """A tree of arrays for each branch that was awake; it passes for an array where one waits."""
+
+    def is_deleted(self) -> bool:
+        return any(leaf.is_deleted() for leaf in jax.tree.leaves(dict(self)))
+
+    def is_ready(self) -> bool:
+        return all(leaf.is_ready() for leaf in jax.tree.leaves(dict(self)))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(dict(self)))
+
+    def block_until_ready(self) -> Sparse:
+        jax.block_until_ready(jax.tree.leaves(dict(self)))
+        return self
+
+    def __repr__(self) -> str:
+        return f"Sparse({sorted(self)})"

@@ -1,0 +1,121 @@
+"""Nodes that become others when data is known, and what they may do then."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .computations import Executable
+from .errors import NodeError
+from .resources import Slice
+from .steps import LONGEST
+
+if TYPE_CHECKING:
+    from .graph import Node
+    from .run import Run
+    from .steps import Expansion
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conditional:
+    """What a conditional node is made of.
+
+    Attributes:
+        name: for people, errors and traces.
+        reads: so many of its first inputs are read by the host before it expands.
+        expand: `expand(wake, read, inputs) -> outputs`, as many as the node has; arrays among
+            them are on the node's slice.
+        backward: for `value_and_grad`: how the node is differentiated; None is not at all.
+        compile: compiles all that it may wake.
+    """
+
+    name: str
+    reads: int
+    expand: Callable[[Wake, list[np.ndarray], list[Any]], Sequence[Any]]
+    backward: Any = None
+    compile: Callable[[], None] | None = None
+
+    @property
+    def donated(self) -> tuple[int, ...]:
+        """It takes over nothing for certain; see `Wake.owns`."""
+        return ()
+
+
+class Wake:
+    """How a conditional node sends the nodes that it wakes, in turns of their islands."""
+
+    def __init__(self, run: Run, node: Node, expansion: Expansion):
+        self.run, self.node, self._expansion = run, node, expansion
+        self.made = 0
+        self._turns = contextlib.ExitStack()
+        self._turn: Any = None
+        self._island: Any = None
+        self._sent = 0
+
+    def owns(self, position: int) -> bool:
+        """Whether this input is used by nobody else, so that its buffer may be donated."""
+        slot = self._expansion.inputs[position]
+        return position not in self._expansion.lent and self.run.last_use(self._expansion, slot)
+
+    def call(
+        self, executable: Executable, inputs: Sequence[Any], part: Slice, name: str
+    ) -> list[Any]:
+        """Sends one node; its inputs are on its slice. Its outputs are there at once."""
+        return self._send(
+            executable.call, inputs, part, name, executable.watched, executable.gang, "node"
+        )
+
+    def move(self, arrays: Sequence[Any], parts: Sequence[Slice]) -> list[Any]:
+        """Arrays on other slices, in one batch."""
+        targets = [part.sharding() for part in parts]
+        call = lambda *given: jax.device_put(list(given), targets)  # noqa: E731
+        return self._send(call, arrays, parts[0], f"{self.node.name} inputs", 0, False, "transfer")
+
+    def read(self, array: Any) -> np.ndarray:
+        """Waits for an array; what was woken so far goes on meanwhile."""
+        self.end_turn()
+        return self.run.read(array, self.node)
+
+    def end_turn(self) -> None:
+        """Lets others have the island."""
+        self._turns.close()
+        self._turn, self._island, self._sent = None, None, 0
+
+    def _send(
+        self,
+        call: Callable[..., list[Any]],
+        inputs: Sequence[Any],
+        part: Slice,
+        name: str,
+        watched: int,
+        gang: bool,
+        kind: Any,
+    ) -> list[Any]:
+        run = self.run
+        if part.island is not self._island or self._sent == LONGEST or gang:
+            self.end_turn()
+            scheduler = run.system.schedulers[part.island.name]
+            turn = scheduler.turn(run, None, int(gang), None)
+            self._turn, self._island = self._turns.enter_context(turn), part.island
+        self._sent += 1
+        began = time.perf_counter()
+        try:
+            outs = call(*inputs)
+        except Exception as error:
+            raise NodeError(
+                str(error), run.plan.graph.name, f"{self.node.name}: {name}", part.island.name
+            ) from error
+        if outs and watched >= 0:
+            self._turn.nodes.append((self.node.index, outs[watched]))
+        if run.system.recorder is not None:
+            run.record_woken(self.node, name, kind, part, began, outs, watched)
+        if run.system.checks:
+            run.check_finite(self.node.index, outs, name)
+        self.made += sum(out.nbytes for out in outs)
+        return outs

@@ -1,0 +1,104 @@
+"""What a plan is made of: calls, segments of them, and conditional nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Sharding
+
+from .graph import Node
+from .resources import Island
+
+# Nodes in a turn. A turn is what the scheduler grants, so it must be short enough to share fairly;
+# and gangs in it, so few that two turns of them fit the window of collectives.
+LONGEST, GANGS = 16, 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One call: leaves out of slots, leaves into slots.
+
+    Attributes:
+        call: arrays in, a list of arrays out; a compiled function or a batched transfer.
+        inputs: slots.
+        outputs: slots.
+        drop: slots that nobody needs after it.
+        watched: which output shows that it is done; -1 is none.
+        node: index in the graph.
+        devices: ids, for traces.
+        transfer: it only moves.
+        parents: nodes that made its inputs, for traces.
+    """
+
+    call: Callable[..., list[Any]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    drop: tuple[int, ...]
+    watched: int
+    node: int
+    devices: tuple[int, ...]
+    transfer: bool
+    parents: tuple[int, ...]
+
+
+@dataclasses.dataclass(slots=True)
+class Segment:
+    """Steps of one island that are enqueued in one turn.
+
+    Attributes:
+        island: where.
+        steps: in order.
+        gangs: how many run on several devices.
+        peak: most bytes that its steps add to what is held, at any moment.
+        change: bytes that they add in the end.
+        needs: the expansions (places in `Plan.parts`) without which it cannot be sent.
+        shared: slots that other parts use too; the last to use one drops it.
+        reads: slots that an expansion will read, whose copies to the host begin at once.
+        seconds: how long it took lately; None before it was seen.
+    """
+
+    island: Island
+    steps: tuple[Step, ...]
+    gangs: int
+    peak: int
+    change: int
+    needs: frozenset[int]
+    shared: tuple[int, ...]
+    reads: tuple[int, ...]
+    seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expansion:
+    """A conditional node: its inputs' slots, and where its outputs go.
+
+    Attributes:
+        node: the node.
+        inputs: slots.
+        outputs: slots.
+        drop: slots that nobody needs after it.
+        lent: those of its inputs (by position) that are a caller's or a constant: never donated.
+        needs: as a segment's.
+        shared: as a segment's.
+    """
+
+    node: Node
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    drop: tuple[int, ...]
+    lent: frozenset[int]
+    needs: frozenset[int]
+    shared: tuple[int, ...]
+
+
+def mover(targets: Sequence[Sharding]) -> Callable[..., list[Any]]:
+    """Arrays to arrays on other devices, in one batch; returns before they are there."""
+    wanted = list(targets)
+
+    def move(*arrays: Any) -> list[Any]:
+        return jax.device_put(list(arrays), wanted)
+
+    return move

@@ -1,0 +1,103 @@
+"""Which branches of a switch are awake, in which groups they run, and the executables for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .buckets import Ladder
+from .computations import Computation, Executable
+from .resources import Slice
+
+
+@dataclasses.dataclass(frozen=True)
+class Awake:
+    """Some branches on one slice with equal buckets, which share a node.
+
+    Attributes:
+        home: number of the slice.
+        branches: their numbers.
+        bucket: static number of rows that the node takes for each.
+        spans: (N, 2) int32, where each one's rows begin and end.
+    """
+
+    home: int
+    branches: tuple[int, ...]
+    bucket: int
+    spans: np.ndarray
+
+
+def awake_groups(counts: np.ndarray, ladder: Ladder, homes: int, together: int) -> list[Awake]:
+    """Branches that have rows, the largest buckets first; branch e is at home on slice e mod P.
+
+    Of those with equal bucket and home, `together` share a node, and what is left has a node each,
+    so that two sizes of node are compiled for a bucket and no more.
+    """
+    ends = np.cumsum(counts)
+    spans = np.stack([ends - counts, ends], axis=1).astype(np.int32)
+    lists: dict[tuple[int, int], list[int]] = {}
+    for branch in np.flatnonzero(counts).tolist():
+        key = (ladder(int(counts[branch])), branch % homes)
+        lists.setdefault(key, []).append(branch)
+    found = []
+    for (bucket, home), branches in sorted(lists.items(), reverse=True):
+        whole = len(branches) // together * together
+        parts = [branches[i : i + together] for i in range(0, whole, together)]
+        parts += [[branch] for branch in branches[whole:]]
+        found += [Awake(home, tuple(part), bucket, spans[part]) for part in parts]
+    return found
+
+
+class Executables:
+    """Compiled nodes of a switch by what they do, where, and for how many rows and branches.
+
+    Attributes:
+        name: in traces.
+        slices: P of them.
+    """
+
+    def __init__(self, name: str, slices: Sequence[Slice]):
+        self.name, self.slices = name, tuple(slices)
+        self._found: dict[Any, Executable] = {}
+        self._made: dict[Any, Computation] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(
+        self,
+        kind: Any,
+        home: int,
+        make: Callable[[], Callable[..., Any]],
+        args: Callable[[], tuple[Any, ...]],
+        donate: tuple[int, ...],
+    ) -> Executable:
+        """Compiles once for each kind, slice and version of its mapping.
+
+        Args:
+            kind: all that the function and its shapes depend on.
+            home: which slice.
+            make: the function.
+            args: its arguments, as `jax.ShapeDtypeStruct`s or arrays.
+            donate: positions of arguments whose buffers it takes over.
+        """
+        part = self.slices[home]
+        key = (kind, home, part.version)
+        found = self._found.get(key)
+        if found is None:
+            with self._lock:
+                if key not in self._found:
+                    if (kind, home) not in self._made:
+                        self._made[kind, home] = Computation(
+                            make(), part, name=self.name, donate=donate
+                        )
+                    given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args())
+                    _, self._found[key] = self._made[kind, home].lower(*given)
+                found = self._found[key]
+        return found
