@@ -39,6 +39,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     ),
     "evaluate": Command("evaluate", "RUN", "score a run of any kind, and its routing"),
     "report": Command("report", "RUN", "write a run's report: one HTML page"),
+    "trace": Command(
+        "trace",
+        "RUN [--devices N] [--batch N]",
+        "record a step and an inference for Perfetto",
+    ),
     "few-shot": Command(
         "few_shot",
         "RUN_OR_FOLDER [--shots 1 5 …]",
@@ -83,6 +88,16 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "bench_vit",
             "[--json] [--batch 8 …]",
             "time a dense ViT beside one of plain flax.linen",
+        ),
+        "runtime": Command(
+            "bench_runtime",
+            "[--json] [--only NAME …]",
+            "time the runtime beside plain JAX and Ray",
+        ),
+        "pathways": Command(
+            "bench_pathways",
+            "[--json] [--only CASE …]",
+            "time a sparse layer as dataflow beside one jit",
         ),
     },
     "doctor": Command("doctor", "", "print versions, devices, caches, data found"),

@@ -115,6 +115,13 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
+def trace(arguments: Sequence[str]) -> int:
+    """`byways trace RUN [--out DIR] [--batch N] [--devices N]`"""
+    from .cli_trace import trace as run
+
+    return run(arguments)
+
+
 def few_shot(arguments: Sequence[str]) -> int:
     """`byways few-shot RUN_OR_FOLDER [options]`"""
     from .cli_use import few_shot as run
@@ -191,6 +198,20 @@ def bench_moe(arguments: Sequence[str]) -> int:
 def bench_vit(arguments: Sequence[str]) -> int:
     """`byways bench vit [--json] [options]`"""
     from .cli_bench import bench_vit as run
+
+    return run(arguments)
+
+
+def bench_runtime(arguments: Sequence[str]) -> int:
+    """`byways bench runtime [--json] [--only NAME …] [options]`"""
+    from .cli_bench_runtime import bench_runtime as run
+
+    return run(arguments)
+
+
+def bench_pathways(arguments: Sequence[str]) -> int:
+    """`byways bench pathways [--json] [--only CASE …] [options]`"""
+    from .cli_bench_pathways import bench_pathways as run
 
     return run(arguments)
 
