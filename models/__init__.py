@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
     from .limoe import join as join
+    from .lowering.layer_work import LayerWork as LayerWork
     from .lowering.lowered import Lowered as Lowered
     from .lowering.lowered import lower as lower
     from .lowering.per_expert import PerExpert as PerExpert
@@ -74,6 +75,7 @@ _HOMES = {
     "Embeddings": "limoe",
     "Limoe": "limoe",
     "join": "limoe",
+    "LayerWork": "lowering.layer_work",
     "Lowered": "lowering.lowered",
     "lower": "lowering.lowered",
     "PerExpert": "lowering.per_expert",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .capacity import split_groups as split_groups
     from .controls import route_hash as route_hash
     from .controls import route_random as route_random
+    from .dispatch_blocked import block_size as block_size
+    from .dispatch_blocked import block_sizes as block_sizes
     from .dispatch_pathways import marked_activation as marked_activation
     from .dispatchers import DISPATCHERS as DISPATCHERS
     from .dispatchers import NEED_CAPACITY as NEED_CAPACITY
@@ -90,6 +92,7 @@ _FILES = {
     "bias": ["BiasRule", "update_bias"],
     "capacity": ["expert_capacity", "group_size", "split_groups"],
     "controls": ["route_hash", "route_random"],
+    "dispatch_blocked": ["block_size", "block_sizes"],
     "dispatch_pathways": ["marked_activation"],
     "dispatchers": ["DISPATCHERS", "NEED_CAPACITY", "Dispatcher", "DispatcherName", "dispatch"],
     "exchange": ["exchange_bytes"],
@@ -157,6 +160,8 @@ __all__ = [
     "SoftSums",
     "TaskModel",
     "auxiliary_losses",
+    "block_size",
+    "block_sizes",
     "choose_and_place",
     "contingency",
     "cut_out_task",

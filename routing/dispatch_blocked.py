@@ -31,6 +31,7 @@ def dispatch_blocked(
     experts: ExpertMlp,
     *,
     block: int | None = None,
+    sized_for: int | None = None,
 ) -> Float[Array, "G T D"]:
     """Sum over a token's kept pairs of weight * expert(token); see `dispatch_index`.
 
@@ -38,6 +39,7 @@ def dispatch_blocked(
 
     Args:
         block: rows per unit; None takes `block_size`.
+        sized_for: blocks are sized as for so many experts; None is E.
 
     Returns:
         (G, T, D) float32; zero for a token with no kept pair.
@@ -46,11 +48,12 @@ def dispatch_blocked(
         ValueError: block < 1.
     """
     groups, pairs = assignment.token.shape
+    share = assignment.num_experts if sized_for is None else sized_for
     if block is None:
-        block = block_size(groups * pairs, assignment.num_experts)
+        block = block_size(groups * pairs, share)
     if block < 1:
         raise ValueError(f"block={block}: a block has at least one row")
-    sizes = block_sizes(groups * pairs, assignment.num_experts, block)
+    sizes = block_sizes(groups * pairs, share, block)
     # The last expert's last block may reach past the end.
     rows = sorted_rows(assignment, extra=sizes[-1])
     values = tokens_to_rows(assignment, rows, tokens)

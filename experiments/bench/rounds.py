@@ -29,6 +29,15 @@ class Rounds:
         pairs = zip(self.seconds[name], self.seconds[other], strict=True)
         return statistics.median(a / b for a, b in pairs)
 
+    def quartiles(self, name: str, other: str) -> list[float]:
+        """Of those ratios."""
+        pairs = zip(self.seconds[name], self.seconds[other], strict=True)
+        ratios = [a / b for a, b in pairs]
+        if len(ratios) < 2:
+            return ratios * 2
+        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        return [low, high]
+
     def difference(self, name: str, other: str) -> float:
         """Median over rounds of one road's seconds less another's."""
         pairs = zip(self.seconds[name], self.seconds[other], strict=True)

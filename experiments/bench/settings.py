@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import UsageError
 
-Name = Literal["index", "einsum", "blocked", "grouped", "expert_parallel"]
+Name = Literal["index", "einsum", "blocked", "grouped", "expert_parallel", "pathways"]
 
 # Which forms a dispatcher is timed in: with a capacity, dropless.
 FORMS: dict[Name, tuple[bool, bool]] = {
@@ -17,6 +17,7 @@ FORMS: dict[Name, tuple[bool, bool]] = {
     "blocked": (True, True),
     "grouped": (False, True),
     "expert_parallel": (True, True),
+    "pathways": (False, True),
 }
 
 

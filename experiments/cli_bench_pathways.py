@@ -1,0 +1,53 @@
+"""`byways bench pathways`: options, and what is printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from .bench.pathways_settings import BenchPathways, check_pathways
+from .cli_options import parse
+
+
+@dataclasses.dataclass(frozen=True)
+class PathwaysOptions:
+    """Time a sparse layer as dataflow beside the best dropless program of one `jit`.
+
+    Attributes:
+        config: sizes.
+        json: print one JSON object rather than tables.
+        only: balanced, skewed or small; all, if none is named.
+    """
+
+    config: Annotated[BenchPathways, tyro.conf.arg(name="")] = BenchPathways()  # noqa: RUF009
+    json: bool = False
+    only: tuple[str, ...] = ()
+
+
+def bench_pathways(arguments: Sequence[str]) -> int:
+    """`byways bench pathways [--json] [--only CASE …] [options]`"""
+    options = parse(PathwaysOptions, arguments, "byways bench pathways", PathwaysOptions())
+    check_pathways(options.config, options.only)
+
+    # Both before JAX is imported; each begins the process again at most once.
+    from .bench.runtime_devices import restart_with_devices
+    from .huge_pages import restart_with_huge_pages
+
+    restart_with_devices(max(options.config.devices))
+    restart_with_huge_pages()
+
+    from .bench.pathways import bench_pathways
+    from .bench.pathways_table import print_pathways
+    from .compilation_cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    result = bench_pathways(options.config, options.only)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print_pathways(result)
+    return 0
