@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from .buckets import Ladder as Ladder
     from .buckets import ladder as ladder
     from .client import Client as Client
+    from .cold import Cold as Cold
+    from .cold import InMemory as InMemory
+    from .cold import PinnedHost as PinnedHost
+    from .cold_errors import BudgetTooSmall as BudgetTooSmall
+    from .cold_errors import ColdFileError as ColdFileError
+    from .cold_errors import ItemsInUse as ItemsInUse
+    from .cold_errors import ResidentsClosed as ResidentsClosed
+    from .cold_errors import UnknownItem as UnknownItem
+    from .cold_file import MappedFile as MappedFile
+    from .cold_file import Part as Part
+    from .cold_writer import write_cold as write_cold
     from .computations import Computation as Computation
     from .computations import computation as computation
     from .errors import Cancelled as Cancelled
@@ -39,6 +50,8 @@ if TYPE_CHECKING:
     from .programs import program as program
     from .recorder import Recorder as Recorder
     from .recorder import recording as recording
+    from .resident_book import ResidentStats as ResidentStats
+    from .residents import Residents as Residents
     from .resources import Island as Island
     from .resources import Slice as Slice
     from .resources import VirtualDeviceSet as VirtualDeviceSet
@@ -61,6 +74,16 @@ _FILES = {
     "autodiff": ["value_and_grad"],
     "branches": ["Branches", "Sparse"],
     "client": ["Client"],
+    "cold": ["Cold", "InMemory", "PinnedHost"],
+    "cold_errors": [
+        "BudgetTooSmall",
+        "ColdFileError",
+        "ItemsInUse",
+        "ResidentsClosed",
+        "UnknownItem",
+    ],
+    "cold_file": ["MappedFile", "Part"],
+    "cold_writer": ["write_cold"],
     "computations": ["Computation", "computation"],
     "errors": [
         "Cancelled",
@@ -80,6 +103,8 @@ _FILES = {
     "pipelines": ["pipeline"],
     "programs": ["Program", "program"],
     "recorder": ["Recorder", "recording"],
+    "resident_book": ["ResidentStats"],
+    "residents": ["Residents"],
     "resources": ["Island", "Slice", "VirtualDeviceSet"],
     "schedules": ["pipeline_actions"],
     "spans": ["Span"],

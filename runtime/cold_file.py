@@ -6,6 +6,7 @@ import dataclasses
 import math
 import mmap
 import os
+import weakref
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,13 @@ class MappedFile:
         self.path = Path(path)
         tensors = read_header(self.path)
         self._layout = default_layout(self.path, tensors) if layout is None else dict(layout)
-        self._tensors = {
-            part: self._place(tensors, part)
-            for part in jax.tree.leaves(list(self._layout.values()))
-        }
+        parts = jax.tree.leaves(list(self._layout.values()))
+        self._tensors = {part: self._place(tensors, part) for part in parts}
         try:
-            self._file: Any = self.path.open("rb")
-            mapped = np.memmap(self._file, np.uint8, "r")
+            self._file: int | None = os.open(self.path, os.O_RDONLY)
+            self._closing = weakref.finalize(self, os.close, self._file)
+            with os.fdopen(self._file, "rb", closefd=False) as file:
+                mapped = np.memmap(file, np.uint8, "r")
         except (OSError, ValueError) as error:
             raise ColdFileError(f"{self.path}: cannot be mapped ({error})") from error
         self._mapping = mapped.base
@@ -81,7 +82,7 @@ class MappedFile:
         """Views of the mapping, which cannot be written to; bytes are read when they are."""
         parts = item(self._layout, key)
         # A page past the end of a file that shrank would end the process, not raise.
-        if self._file is None or os.fstat(self._file.fileno()).st_size != self._size:
+        if self._file is None or os.fstat(self._file).st_size != self._size:
             raise ColdFileError(
                 f"{self.path}: "
                 + ("it was closed" if self._file is None else "its length changed after opening")
@@ -101,8 +102,7 @@ class MappedFile:
 
     def close(self) -> None:
         """The mapping itself goes with the last view of it."""
-        if self._file is not None:
-            self._file.close()
+        self._closing()
         self._file = self._bytes = self._mapping = None
 
     def _view(self, part: Part) -> np.ndarray:
@@ -112,9 +112,7 @@ class MappedFile:
 
     def _place(self, tensors: Mapping[str, Tensor], part: Any) -> Tensor:
         if not isinstance(part, Part):
-            raise ColdFileError(
-                f"{self.path}: the layout holds {part!r}, expected Part(name, index)"
-            )
+            raise ColdFileError(f"{self.path}: the layout holds {part!r}, expected a Part")
         if part.name not in tensors:
             few = ", ".join(list(tensors)[:4])
             raise ColdFileError(f"{self.path}: no tensor {part.name!r}; it has {few}, …")

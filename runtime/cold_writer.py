@@ -47,8 +47,7 @@ def write_cold(path: Path | str, shapes: Mapping[Key, Tree], make: Callable[[Key
         with os.fdopen(handle, "wb") as file:
             file.write(header)
             for key, parts in plan.items():
-                for data in _arrays(path, key, parts, make(key)):
-                    file.write(data)
+                _write_item(file, path, key, parts, make(key))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(work, 0o644)  # made private, meant to be read by others
@@ -63,9 +62,9 @@ def _named(path: Path, key: Key, tree: Tree) -> Iterator[tuple[str, Any, jax.Sha
     """Name, place in the item, and shape of each array."""
     if not isinstance(key, tuple) or not key:
         raise ColdFileError(f"{path}: key {key!r}: expected a tuple of numbers and words")
-    places = tree.items() if isinstance(tree, dict) else None
-    if places is None and isinstance(tree, tuple):
-        places = enumerate(tree)
+    places = list(tree.items()) if isinstance(tree, dict) else []
+    if isinstance(tree, tuple):
+        places = list(enumerate(tree))
     if not places:
         raise ColdFileError(
             f"{path}: item {key!r} is a {type(tree).__name__}: expected a tuple or a dictionary of "
@@ -112,9 +111,9 @@ def _header(path: Path, plan: Mapping[Key, list[tuple[str, Any, jax.ShapeDtypeSt
     return len(text).to_bytes(8, "little") + text
 
 
-def _arrays(
-    path: Path, key: Key, parts: list[tuple[str, Any, jax.ShapeDtypeStruct]], tree: Tree
-) -> Iterator[np.ndarray]:
+def _write_item(
+    file: Any, path: Path, key: Key, parts: list[tuple[str, Any, jax.ShapeDtypeStruct]], tree: Tree
+) -> None:
     if len(tree) != len(parts):
         raise ColdFileError(f"{path}: item {key!r} has {len(tree)} arrays, not {len(parts)}")
     for name, place, shape in parts:
@@ -124,7 +123,7 @@ def _arrays(
                 f"{path}: {name!r} was to be {shape.dtype}{list(shape.shape)} and is "
                 f"{array.dtype}{list(array.shape)}"
             )
-        yield array.reshape(-1).view(np.uint8)
+        file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _sync(folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""The account of what is resident: in what order it was used, what holds it, and how often it hit."""
+"""The account of what is resident: who used it last, what holds it, and how often it was there."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Collection
+from typing import Any
 
 import jax
 
@@ -73,7 +74,7 @@ class Entry:
     def waits_for(self) -> list[jax.Array]:
         """Of `done` what is not computed yet; forgets the rest."""
         # One that was donated says nothing any more.
-        self.done = [x for x in self.done if not (x.is_deleted() or x.is_ready())]
+        self.done = [x for x in self.done if not (x.is_deleted() or _ready(x))]
         return self.done
 
 
@@ -157,3 +158,7 @@ class Book:
             items=sum(entry.tree is not None for entry in self.entries.values()),
             budget=self.budget,
         )
+
+
+def _ready(array: Any) -> bool:
+    return array.is_ready()

@@ -14,7 +14,7 @@ _ALIGNMENT = 64
 
 
 def fetch(trees: Sequence[Any], places: Sequence[jax.sharding.Sharding]) -> list[Any]:
-    """Each tree as `jax.Array`s on its place, by one transfer for all; may return before it is done.
+    """Each tree as `jax.Array`s on its place, by one transfer for all, which may still go on.
 
     A CPU device takes an aligned NumPy array as it is, `may_alias=False` or not: that of a mapped
     file would be the mapping, and not a copy that can be counted and freed. So there the bytes are
