@@ -7,7 +7,7 @@ import functools
 from collections import Counter
 
 from ...routing import block_size, block_sizes
-from .buckets import ladder
+from ...runtime import ladder
 
 
 @dataclasses.dataclass(frozen=True)
