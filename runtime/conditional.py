@@ -15,6 +15,7 @@ from .computations import Executable
 from .errors import NodeError
 from .resources import Slice
 from .steps import LONGEST
+from .telling import Woken
 
 if TYPE_CHECKING:
     from .graph import Node
@@ -50,8 +51,9 @@ class Conditional:
 class Wake:
     """How a conditional node sends the nodes that it wakes, in turns of their islands."""
 
-    def __init__(self, run: Run, node: Node, expansion: Expansion):
+    def __init__(self, run: Run, node: Node, expansion: Expansion, given: Sequence[Any]):
         self.run, self.node, self._expansion = run, node, expansion
+        self._told = None if run.system.recorder is None else Woken(self, given)
         self.made = 0
         self._turns = contextlib.ExitStack()
         self._turn: Any = None
@@ -113,8 +115,8 @@ class Wake:
             ) from error
         if outs and watched >= 0:
             self._turn.nodes.append((self.node.index, outs[watched]))
-        if run.system.recorder is not None:
-            run.record_woken(self.node, name, kind, part, began, outs, watched)
+        if self._told is not None:
+            self._told.tell(name, kind, part, began, inputs, outs, watched)
         if run.system.checks:
             run.check_finite(self.node.index, outs, name)
         self.made += sum(out.nbytes for out in outs)

@@ -17,6 +17,7 @@ from .errors import Cancelled, IslandLost, NodeError, NotFiniteError, RuntimeFau
 from .finite import not_finite
 from .graph import Node
 from .steps import Expansion, Segment, Step
+from .telling import tell_read, tell_step
 from .values import Value
 from .waiting import wait_ready
 
@@ -58,6 +59,7 @@ class Run:
         self._lock = threading.RLock()
         self._values: list[weakref.ref[Value] | None] = []
         self._woken = len(plan.graph.nodes)  # keys of woken nodes, in traces
+        self._asked: dict[int, float] = {}  # when a wait for a conditional node's read began
 
     # What the program that was called does.
 
@@ -228,27 +230,12 @@ class Run:
 
     def _look_closely(self, step: Step, outs: list[Any], began: float, island: Island) -> bool:
         """Traces, checks and sequential dispatch; false if the node turned out to be ill."""
-        system, node = self.system, self.plan.graph.nodes[step.node]
+        system = self.system
         if system.recorder is not None:
-            system.recorder.sent(
-                run=self.number,
-                program=self.plan.graph.name,
-                client=self.client.name,
-                node=step.node,
-                name=f"{node.name} inputs" if step.transfer else node.name,
-                kind="transfer" if step.transfer else "node",
-                island=island.name,
-                devices=step.devices,
-                parents=step.parents,
-                key=-1 - step.node if step.transfer else step.node,
-                woken_by=None,
-                began=began,
-                ended=time.perf_counter(),
-                watched=outs[step.watched] if step.watched >= 0 else None,
-            )
+            tell_step(self, step, outs, began, island)
         try:
             if system.checks and not step.transfer:
-                self.check_finite(step.node, outs, node.name)
+                self.check_finite(step.node, outs, self.plan.graph.nodes[step.node].name)
             if system.sequential:
                 jax.block_until_ready(outs)
         except Exception as error:
@@ -271,6 +258,7 @@ class Run:
             if isinstance(part, Expansion) and part.needs <= self._known:
                 conditional = part.node.conditional
                 assert conditional is not None
+                self._asked[part.node.index] = time.perf_counter()
                 for slot in part.inputs[: conditional.reads]:
                     self._await(self._slots[slot], part.node, timeout)
                 return
@@ -291,7 +279,7 @@ class Run:
                 raise IslandLost(f"island {island.name!r} is lost, and {self!r} needed it")
             reads = node.conditional.reads
             read = [self.read(array, node) for array in given[:reads]]
-            wake = Wake(self, node, part)
+            wake = Wake(self, node, part, given)
             try:
                 outs = node.conditional.expand(wake, read, given[reads:])
             finally:
@@ -323,61 +311,17 @@ class Run:
 
     def read(self, array: Any, node: Node) -> np.ndarray:
         """An array as the host has it; waits for it."""
-        began = time.perf_counter()
+        now = time.perf_counter()
         self._await(array, node, None)
         found = np.asarray(array)
-        recorder = self.system.recorder
-        if recorder is not None:
-            assert node.slice is not None
-            recorder.sent(
-                run=self.number,
-                program=self.plan.graph.name,
-                client=self.client.name,
-                node=node.index,
-                name=f"{node.name} read",
-                kind="read",
-                island=node.slice.island.name,
-                devices=(),
-                parents=tuple({ref.node for ref in node.inputs[:1]}),
-                key=node.index,
-                woken_by=None,
-                began=began,
-                ended=time.perf_counter(),
-                watched=None,
-            )
+        if self.system.recorder is not None:
+            tell_read(self, node, self._asked.pop(node.index, now))
         return found
 
-    def record_woken(
-        self,
-        node: Node,
-        name: str,
-        kind: Any,
-        part: Any,
-        began: float,
-        outs: list[Any],
-        watched: int,
-    ) -> None:
-        """Tells the recorder of a node that a conditional one woke."""
-        recorder = self.system.recorder
-        if recorder is None:
-            return
+    def next_key(self) -> int:
+        """Of a woken node, in traces."""
         self._woken += 1
-        recorder.sent(
-            run=self.number,
-            program=self.plan.graph.name,
-            client=self.client.name,
-            node=node.index,
-            name=name,
-            kind=kind,
-            island=part.island.name,
-            devices=tuple(device.id for device in part.devices),
-            parents=(node.index,),
-            key=self._woken,
-            woken_by=node.index,
-            began=began,
-            ended=time.perf_counter(),
-            watched=outs[watched] if outs and watched >= 0 else None,
-        )
+        return self._woken
 
     # Slots.
 

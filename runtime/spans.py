@@ -92,9 +92,10 @@ def makers(spans: Sequence[Span]) -> list[tuple[int, ...]]:
     for n, span in enumerate(spans):
         mine: dict[int, None] = {}
         for key in (span.woken_by, *span.parents):
-            if key is None or (span.run, key) not in place:
-                continue  # arguments and constants are not sent
-            mine[place[span.run, key]] = None
+            if key is None:
+                continue
+            if (span.run, key) in place:  # arguments and constants are not sent
+                mine[place[span.run, key]] = None
             if key != span.woken_by:
                 mine.update(dict.fromkeys(woken.get((span.run, key), ())))
         found.append(tuple(mine))

@@ -2,12 +2,17 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from byways.runtime.perfetto import perfetto, write_trace
 from byways.runtime.spans import lay_out
 
+from byways import runtime as rt
+
 from .test_recorder import routed
-from .trace_format import check_format, sent
+from .trace_format import check_format, overlaps, sent
 
 
 def names(trace, what):
@@ -102,3 +107,61 @@ def test_a_trace_is_written_whole_or_not_at_all(tmp_path):
         write_trace([object()], path)  # type: ignore
     assert path.read_text() == old
     assert [item.name for item in tmp_path.iterdir()] == ["trace.json"]
+
+
+@pytest.fixture
+def system():
+    with rt.Runtime({"local": jax.devices()[:2]}) as made:
+        yield made
+
+
+def routed_program(system):
+    """Rows of a router's choosing through four experts on two devices, and a sum of what comes."""
+    slices = [system.virtual_devices().add_slice(1) for _ in range(2)]
+    home, _ = slices
+    double = rt.computation(
+        lambda x: (x * 2, jnp.array([3, 0, 2, 1], jnp.int32)), home, name="router"
+    )
+    experts = rt.switch(
+        lambda w, x: x @ w, slices, jax.ShapeDtypeStruct((4, 4), jnp.float32), 4, name="experts"
+    )
+    total = rt.computation(jnp.sum, home, name="sum")
+
+    def step(x, weights):
+        rows, counts = double(x)
+        return total(experts(counts, rows, weights))
+
+    weights = rt.Branches(
+        [jax.device_put(jnp.eye(4) * (n + 1), jax.devices()[n % 2]) for n in range(4)]
+    )
+    return rt.Program(step, name="step"), weights
+
+
+def test_a_real_program_from_router_to_sum(system, tmp_path):
+    program, weights = routed_program(system)
+    x = np.ones((6, 4), np.float32)
+    program(x, weights).result()
+    with rt.recording(system) as recorder:
+        found = program(x, weights).result()
+    # Three rows of 2 by expert 0 (times 1), two by 2 (times 3), one by 3 (times 4); 4 columns.
+    assert found == 4 * (3 * 2 + 2 * 6 + 1 * 8)
+    assert system.recorder is None
+    spans = recorder.spans
+    assert not overlaps(spans)
+    assert not any(span.failed for span in spans)
+    by_name = {span.name: span for span in spans}
+    woken = [s for s in spans if s.woken_by is not None and s.name.startswith("experts ")]
+    assert {d for span in woken for d in span.devices} == {d.id for d in jax.devices()[:2]}
+    assert by_name["router"].ended <= by_name["experts"].ended <= min(s.began for s in woken)
+    assert by_name["sum"].began >= max(s.ended for s in woken)
+    assert by_name["router"].bytes == 6 * 4 * 4 + 4 * 4
+    path = rt.write_trace(spans, tmp_path / "trace.json")
+    _, arrows = check_format(json.loads(path.read_text()))
+    names_of = {(a["name"], b["name"]) for a, b in arrows}
+    assert ("router", "read experts") in names_of
+    assert all(("read experts", span.name) in names_of for span in woken)
+    summary = rt.summarise(spans)
+    assert (summary.expanded, summary.failed) == (1, 0)
+    assert summary.critical[0].name == "router"
+    assert summary.critical[-1].name == "sum"
+    assert 0 < summary.critical_seconds <= summary.wall
