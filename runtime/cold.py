@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ Key = Hashable
 Tree = Any
 
 
+@runtime_checkable
 class Cold(Protocol):
     """Items by key, each a pytree of arrays; reading one takes no device's memory."""
 
@@ -105,16 +106,25 @@ def pinned(place: jax.sharding.Sharding) -> jax.sharding.Sharding:
     """The same in pinned host memory.
 
     Raises:
-        ValueError: a device has none, or has no other.
+        ValueError: a device has none.
     """
     for device in place.device_set:
-        kinds = [memory.kind for memory in device.addressable_memories()]
-        if "pinned_host" not in kinds or device.default_memory().kind == "pinned_host":
-            raise ValueError(
-                f"{device} has the memories {', '.join(kinds)} and no pinned host memory beside "
-                "its own: keep cold items InMemory, or in a MappedFile"
-            )
+        check_pinned(device)
     return place.with_memory_kind("pinned_host")
+
+
+def check_pinned(device: Any) -> None:
+    """Whether a device has pinned host memory, and other memory besides.
+
+    Raises:
+        ValueError: it has not.
+    """
+    kinds = [memory.kind for memory in device.addressable_memories()]
+    if "pinned_host" not in kinds or device.default_memory().kind == "pinned_host":
+        raise ValueError(
+            f"{device} has the memories {', '.join(kinds)}, and no pinned host memory beside its "
+            "own: keep cold items InMemory, or in a MappedFile"
+        )
 
 
 def shapes_of(tree: Tree) -> Tree:

@@ -20,6 +20,8 @@ def fetch(trees: Sequence[Any], places: Sequence[jax.sharding.Sharding]) -> list
     file would be the mapping, and not a copy that can be counted and freed. So there the bytes are
     copied first, into one buffer for each item, which lives as long as the arrays.
     """
+    if not trees:
+        return []
     leaves, homes, ends = [], [], []
     for tree, place in zip(trees, places, strict=True):
         mine = jax.tree.leaves(tree)
@@ -28,7 +30,7 @@ def fetch(trees: Sequence[Any], places: Sequence[jax.sharding.Sharding]) -> list
         leaves += mine
         homes += [place] * len(mine)
         ends.append(len(leaves))
-    arrays = jax.device_put(leaves, homes) if leaves else []
+    arrays = jax.device_put(leaves, homes)
     starts = [0, *ends[:-1]]
     return [
         jax.tree.unflatten(jax.tree.structure(tree), arrays[start:end])

@@ -106,7 +106,8 @@ class Room:
         return wait or not waiting
 
     def _give_up(self, need: int, limit: int) -> None:
-        held = [key for key, entry in self.book.entries.items() if entry.pins]
+        entries = self.book.entries.items()
+        held = [key for key, entry in entries if entry.pins and entry.tree is not None]
         raise ItemsInUse(
             f"no room for {need:,} bytes after {self._patience:g} s: of at most {limit:,} bytes "
             f"{self.book.live:,} are in use, by {len(held)} items ({held[:4]}, …): say "

@@ -168,7 +168,8 @@ class Residents:
             return self._book.stats()
 
     def clear(self) -> None:
-        """Evicts all that nobody needs, once what was dispatched with it is computed."""
+        """Evicts all that no other thread needs, once what was dispatched with it is computed."""
+        self._room.let_go(self._room.pins().take())
         with self._turn, self._changed:
             self._room.drop_all()
 
