@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .graph import Ref as Ref
     from .loops import repeat as repeat
     from .loops import while_loop as while_loop
+    from .perfetto import write_trace as write_trace
     from .pipelines import pipeline as pipeline
     from .programs import Program as Program
     from .programs import program as program
@@ -56,14 +57,13 @@ if TYPE_CHECKING:
     from .resources import Slice as Slice
     from .resources import VirtualDeviceSet as VirtualDeviceSet
     from .schedules import pipeline_actions as pipeline_actions
-    from .switch_nodes import merge_branches as merge_branches
     from .spans import Span as Span
+    from .switch_nodes import merge_branches as merge_branches
     from .switches import Branch as Branch
     from .switches import Switch as Switch
     from .switches import switch as switch
     from .system import Runtime as Runtime
     from .system import default_runtime as default_runtime
-    from .perfetto import write_trace as write_trace
     from .trace_summary import TraceSummary as TraceSummary
     from .trace_summary import summarise as summarise
     from .values import Value as Value

@@ -119,15 +119,25 @@ class _Differentiated:
         """Values between what is differentiated by and the loss."""
         active = {Ref(self.arguments[place].index, 0) for place in self.wanted}
         for node in self.graph.nodes:
-            if active.intersection(node.inputs):
+            moving = {n for n, ref in enumerate(node.inputs) if ref in active}
+            if moving:
                 active |= {
-                    Ref(node.index, n) for n, s in enumerate(node.outputs) if _differentiable(s)
+                    Ref(node.index, n)
+                    for n, on in enumerate(self._dependence(node))
+                    if moving & on and _differentiable(node.outputs[n])
                 }
         useful = {self.loss}
         for node in reversed(self.graph.nodes):
-            if any(Ref(node.index, n) in useful for n in range(len(node.outputs))):
-                useful |= {ref for ref in node.inputs if _differentiable(self.graph.shape(ref))}
+            for n, on in enumerate(self._dependence(node)):
+                if Ref(node.index, n) in useful:
+                    useful |= {node.inputs[i] for i in on}
         return frozenset(active & useful)
+
+    def _dependence(self, node: Node) -> list[frozenset[int]]:
+        """For each output of a node the inputs that it depends on."""
+        if node.computation is None:
+            return [frozenset(range(len(node.inputs)))] * len(node.outputs)
+        return node.computation.depends(tuple(self.graph.shape(ref) for ref in node.inputs))
 
     def _last_node(self) -> int | None:
         """The node that makes the loss, if nothing else of it matters to the loss."""
@@ -290,10 +300,7 @@ class _Differentiated:
             return found[0]
         given = [piece.tree() if isinstance(piece, _Spread) else piece for piece in found]
         key = ("sum", node.index, shape.shape, shape.dtype, jax.tree.structure(given))
-        if not given:
-            fn = lambda _: jnp.zeros(shape.shape, shape.dtype)  # noqa: E731
-        else:
-            fn = _total
+        fn = _total if given else lambda _: jnp.zeros(shape.shape, shape.dtype)
         computation = self._computation(key, fn, node, None, None, f"{node.name} cotangent")
         return made.call(computation, (given,))
 

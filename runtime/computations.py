@@ -11,6 +11,7 @@ import jax
 from jax.sharding import PartitionSpec, Sharding
 
 from .abstract import shape_of
+from .dependence import dependence
 from .errors import ProgramError
 from .graph import Shape, nbytes
 from .resources import Slice
@@ -72,6 +73,7 @@ class FlatComputation:
         self._executables: dict[tuple, Executable] = {}
         self._lock = threading.Lock()
         self._undonated: FlatComputation | None = None
+        self._depends: dict[tuple, list[frozenset[int]]] = {}
 
     def flat(self, *leaves: Any) -> tuple[list[Any], Any]:
         """The function over leaves, and the structure of what it returned."""
@@ -86,6 +88,13 @@ class FlatComputation:
             given = self.name, self.fn, self.slice, self.in_tree, self.in_specs, self.out_specs
             self._undonated = FlatComputation(*given, donated=())
         return self._undonated
+
+    def depends(self, inputs: tuple[Shape, ...]) -> list[frozenset[int]]:
+        """For each output the inputs through which gradients may flow to it."""
+        key = _key(inputs)
+        if key not in self._depends:
+            self._depends[key] = dependence(lambda *given: self.flat(*given)[0], inputs)
+        return self._depends[key]
 
     def spread_outputs(self, inputs: tuple[Shape, ...]) -> list[PartitionSpec | None]:
         """How each output is spread."""
@@ -160,7 +169,9 @@ class FlatComputation:
             self.slice.size * nbytes(Shape(s.shard_shape(o.shape), o.dtype))
             for s, o in zip(outs, signature.outputs, strict=True)
         ]
-        watched = min(range(len(sizes)), key=sizes.__getitem__) if sizes else -1
+        # Arrays of random keys cannot be asked whether they are ready.
+        plain = [n for n, o in enumerate(signature.outputs) if not _is_keys(o)]
+        watched = min(plain, key=sizes.__getitem__, default=-1)
         gang = self.slice.size > 1
         return Executable(compiled, ins, outs, watched, sum(copies), gang, dict(cost))
 
@@ -294,6 +305,10 @@ def _spread(specs: Any, tree: Any, what: str) -> tuple[PartitionSpec | None, ...
     return tuple(
         jax.tree.leaves(whole, is_leaf=lambda x: x is None or isinstance(x, PartitionSpec))
     )
+
+
+def _is_keys(shape: Shape) -> bool:
+    return jax.dtypes.issubdtype(shape.dtype, jax.dtypes.extended)
 
 
 def _key(inputs: tuple[Shape, ...]) -> tuple:

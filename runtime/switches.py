@@ -61,6 +61,7 @@ class Switch:
         together: branches of equal buckets that share a node.
         save: keep what `Branch.forward` offers for the backward pass; else it is computed again.
         compiled: how many executables there are.
+        last: the counts that it last ran with.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Switch:
         self.slices, self.count, self.name = tuple(slices), count, name
         self.together, self.save = together, save
         self.params = jax.tree.map(lambda x: Shape(x.shape, x.dtype), params)
+        self.last = np.zeros(count, np.int32)
         self._nodes = Executables(name, self.slices)
         self._overs: dict[Any, _Over] = {}
         self._merge = Computation(
@@ -273,7 +275,7 @@ class _Over:
         return [found, *self._home(wake, buffers, "zero rows")]
 
     def _groups(self, counts: np.ndarray) -> list[Awake]:
-        total = int(counts.sum())
+        total, self.owner.last = int(counts.sum()), counts
         if total > self.rows.shape[0] or (counts < 0).any():
             raise ValueError(
                 f"counts {counts.tolist()} sum to {total}, and there are {self.rows.shape[0]} rows"

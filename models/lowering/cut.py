@@ -7,7 +7,7 @@ another are the edges between them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -66,8 +66,6 @@ class Cut:
         arguments: a variable for each flat argument.
         constants: variables that hold the same value in every call, with it.
         results: a variable for each flat result, or the value itself of one that is constant.
-        active: variables that gradients may flow through: floating, and made of arguments.
-        useful: variables that the first result is made of.
     """
 
     segments: tuple[Segment, ...]
@@ -75,18 +73,6 @@ class Cut:
     arguments: tuple[Var, ...]
     constants: dict[Var, Any]
     results: tuple[Any, ...]
-    useful: frozenset[Var]
-
-    def active(self, wanted: Iterable[int]) -> frozenset[Var]:
-        """Floating variables that depend on these arguments."""
-        found = {self.arguments[i] for i in wanted}
-        for segment, call in zip(self.segments, (*self.calls, None), strict=True):
-            found |= segment.function.active(found)  # pyright: ignore
-            if call is not None:
-                experts = {self.arguments[i] for i in call.weights}
-                if call.rows in found or experts & found:
-                    found.add(call.out)
-        return frozenset(found)
 
 
 class _Equations:
@@ -97,13 +83,6 @@ class _Equations:
 
     def __call__(self, *inputs: Any) -> list[Any]:
         return evaluate(self.jaxpr, (), inputs)
-
-    def active(self, known: set[Var]) -> set[Var]:
-        found = set(known)
-        for eqn in self.jaxpr.eqns:
-            if any(_is_var(a) and a in found for a in eqn.invars):
-                found |= {v for v in eqn.outvars if _floats(v)}
-        return found
 
 
 def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
@@ -157,7 +136,6 @@ def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
         arguments=tuple(jaxpr.invars),
         constants=dict(zip(jaxpr.constvars, closed.consts, strict=True)),
         results=tuple(a if _is_var(a) else jnp.asarray(a.val) for a in jaxpr.outvars),
-        useful=_useful(jaxpr),
     )
 
 
@@ -195,17 +173,5 @@ def _segments(
     return tuple(reversed(segments))
 
 
-def _useful(jaxpr: core.Jaxpr) -> frozenset[Var]:
-    found = {a for a in jaxpr.outvars[:1] if _is_var(a)}
-    for eqn in reversed(jaxpr.eqns):
-        if found & set(eqn.outvars):
-            found |= {a for a in eqn.invars if _is_var(a) and _floats(a)}
-    return frozenset(found)
-
-
 def _is_var(atom: Any) -> bool:
     return not isinstance(atom, core.Literal)
-
-
-def _floats(var: Any) -> bool:
-    return jnp.issubdtype(var.aval.dtype, jnp.inexact)
