@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .trace_run import PassTrace
 
-# Lines of the critical path that are printed; the trace has them all.
+# Lines of the critical path that are printed, the longest; the trace has them all.
 _LONGEST_PATH = 12
 
 
@@ -81,7 +81,7 @@ def _print(console: Console, one: PassTrace) -> None:
     from rich.table import Table
 
     summary = one.summary
-    console.print(Rule(f"{one.name}: {summary.wall * 1e3:.1f} ms, loss {one.loss:.4f}"))
+    console.print(Rule(f"{one.name}: {summary.wall * 1e3:.1f} ms"))
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_row("nodes", f"{summary.nodes}, {summary.woken} of them woken by routers")
     if summary.transfers:
@@ -101,14 +101,18 @@ def _print(console: Console, one: PassTrace) -> None:
             layers.add_row(layer, f"{(tokens > 0).sum()} of {len(tokens)}", busiest)
         console.print(layers)
     path = Table(box=None, pad_edge=False)
-    path.add_column(f"critical path, {summary.critical_seconds * 1e3:.1f} ms")
+    of = f"{summary.critical_seconds * 1e3:.1f} of {summary.wall * 1e3:.1f} ms"
+    path.add_column(f"critical path: {of}")
     path.add_column("ms", justify="right")
     names = summary.critical_names()
-    for name, count, seconds in names[:_LONGEST_PATH]:
-        path.add_row(name if count == 1 else f"{name} ×{count}", f"{seconds * 1e3:.2f}")
-    if len(names) > _LONGEST_PATH:
-        rest = names[_LONGEST_PATH:]
-        seconds = sum(seconds for _, _, seconds in rest)
-        path.add_row(f"and {len(rest)} more", f"{seconds * 1e3:.2f}")
+    longest = sorted(names, key=lambda entry: entry[2], reverse=True)[:_LONGEST_PATH]
+    shorter = len(names) - len(longest)
+    for entry in names:
+        if entry in longest:
+            name, count, seconds = entry
+            path.add_row(name if count == 1 else f"{name} ×{count}", f"{seconds * 1e3:.2f}")
+    if shorter:
+        rest = summary.critical_seconds - sum(seconds for _, _, seconds in longest)
+        path.add_row(f"and {shorter} shorter", f"{rest * 1e3:.2f}")
     console.print(path)
     console.print(f"{one.file}: open it in https://ui.perfetto.dev", soft_wrap=True)

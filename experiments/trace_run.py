@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..models import lower
+from ..models import Palm, Vmoe, lower
 from ..routing import RoutingSums
 from ..runtime import (
     Runtime,
@@ -22,17 +22,18 @@ from ..runtime import (
     summarise,
     write_trace,
 )
-from .config import Experiment
+from .classification import scaled
+from .config import ClassificationConfig, ContrastiveConfig, Experiment
+from .contrastive import pair_model
 from .errors import UsageError
 from .execution import by_pathways
 from .library import Trained, read_run
 from .run_folder import RunFolder
-from .task import Task
 from .tasks import task_of
 from .train_data import open_training_data
 from .validate_model import towers
 
-Results = tuple[Any, tuple[dict[str, Any], dict[str, RoutingSums]]]
+Results = tuple[Any, dict[str, RoutingSums]]
 # Calls before the one that is recorded: the first compiles, the second finds its buffers.
 _WARM = 2
 
@@ -46,7 +47,6 @@ class PassTrace:
         file: the trace.
         spans: of the recording.
         summary: of the spans.
-        loss: of the batch.
         awake: of each sparse block, the numbers (E,) of tokens that each expert took.
     """
 
@@ -54,7 +54,6 @@ class PassTrace:
     file: Path
     spans: list[Span]
     summary: TraceSummary
-    loss: float
     awake: dict[str, np.ndarray]
 
 
@@ -80,9 +79,9 @@ class RunTrace:
 def trace_run(
     run: str | Path, out: str | Path, *, batch: int | None = None, devices: int | None = None
 ) -> RunTrace:
-    """Records a training step (loss and gradients, no update) and a forward pass of its loss.
+    """Records a training step (loss and gradients, no update) and what the model answers.
 
-    Both are of the next batch that the run's data begins with. The model is cut at its experts,
+    Both are of the batch that the run's data begins with. The model is cut at its experts,
     dropless; one without experts that can sleep is one node. Programs are compiled, and have run,
     before the recording begins.
 
@@ -100,17 +99,16 @@ def trace_run(
     """
     read = read_run(run)
     config = _as_traced(read.config, batch)
-    task = task_of(config)
     there = jax.local_devices()[:devices]
     if devices is not None and len(there) < devices:
         raise UsageError(f"--devices {devices}: this process has {len(there)}; ask for no more")
-    rows = _batch(config, RunFolder(run), task)
+    rows = _batch(config, RunFolder(run))
     whole = why_whole(read.config.model)
     make = _one_node if whole else _by_pathways
     with Runtime({"local": there}) as system:
         passes = tuple(
             _recorded(system, name, call, Path(out))
-            for name, call in make(system, task, read, rows, there)
+            for name, call in make(system, config, read, rows, there)
         )
     return RunTrace(read.step, config.batch_size, len(there), whole, passes)
 
@@ -130,12 +128,13 @@ Pass = tuple[str, Callable[[], Results]]
 
 
 def _by_pathways(
-    system: Runtime, task: Task, read: Trained, rows: Any, devices: Sequence[jax.Device]
+    system: Runtime, config: Experiment, read: Trained, rows: Any, devices: Sequence[jax.Device]
 ) -> list[Pass]:
-    train, infer = _functions(task, read.config.seed)
+    train, inference = _functions(config)
     step = jnp.asarray(read.step, jnp.int32)
-    forward = lower(infer, read.params, rows, devices=devices, runtime=system)
-    backward = lower(train, read.params, rows, step, devices=devices, runtime=system)
+    slices = [system.virtual_devices().add_slice(1) for _ in devices]
+    forward = lower(inference, read.params, rows, slices=slices)
+    backward = lower(train, read.params, rows, step, slices=slices)
     gradient = backward.value_and_grad(0)
     params, _ = forward.split(*jax.device_put((read.params, rows), devices[0]))
     return [
@@ -145,13 +144,13 @@ def _by_pathways(
 
 
 def _one_node(
-    system: Runtime, task: Task, read: Trained, rows: Any, devices: Sequence[jax.Device]
+    system: Runtime, config: Experiment, read: Trained, rows: Any, devices: Sequence[jax.Device]
 ) -> list[Pass]:
-    train, infer = _functions(task, read.config.seed)
+    train, inference = _functions(config)
     part = system.virtual_devices().add_slice(1)
     step = jnp.asarray(read.step, jnp.int32)
-    gradient = computation(jax.value_and_grad(train, has_aux=True), part, name="step")
-    forward = computation(infer, part, name="forward")
+    gradient = computation(jax.value_and_grad(train, has_aux=True), part, name="train")
+    forward = computation(inference, part, name="inference")
     params, rows = jax.device_put((read.params, rows), devices[0])
     return [
         ("train", lambda: jax.block_until_ready(gradient(params, rows, step))[0]),
@@ -159,28 +158,44 @@ def _one_node(
     ]
 
 
-def _functions(task: Task, seed: int) -> tuple[Callable[..., Results], Callable[..., Results]]:
-    """The loss as training has it at a step, and as evaluation does: without noise."""
+def _functions(config: Experiment) -> tuple[Callable[..., Results], Callable[..., Results]]:
+    """The objective at a step of training, and what the model answers without noise.
+
+    Both give the routing sums of each sparse block second.
+    """
+    task = task_of(config)
 
     def train(params: Any, batch: Any, step: Any) -> Results:
-        return task.objective(params, batch, jax.random.fold_in(jax.random.key(seed), step))
+        key = jax.random.fold_in(jax.random.key(config.seed), step)
+        loss, (_, sums) = task.objective(params, batch, key)
+        return loss, sums
 
-    def infer(params: Any, batch: Any) -> Results:
-        return task.objective(params, batch, None)  # pyright: ignore[reportArgumentType]
+    def inference(params: Any, batch: Any) -> Results:
+        tree = {"params": params}
+        if isinstance(config, ContrastiveConfig):
+            model = pair_model(config.model)
+            out = model.apply(tree, batch["image"], batch["text"], batch["text_mask"])
+            answer = out.image, out.text  # pyright: ignore[reportAttributeAccessIssue]
+        elif isinstance(config, ClassificationConfig):
+            out = Vmoe(config.model).apply(tree, scaled(batch["image"]))
+            answer = out.logits  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            out = Palm(config.model).apply(tree, batch["tokens"], batch["segments"])
+            answer = out.logits  # pyright: ignore[reportAttributeAccessIssue]
+        return answer, out.routing  # pyright: ignore[reportAttributeAccessIssue]
 
-    return train, infer
+    return train, inference
 
 
 def _recorded(system: Runtime, name: str, call: Callable[[], Results], out: Path) -> PassTrace:
     for _ in range(_WARM):
         call()
     with recording(system) as recorder:
-        loss, (_, sums) = call()
+        _, sums = call()
     devices = [(island.name, d.id) for island in system.islands.values() for d in island.devices]
     file = write_trace(recorder.spans, out / f"{name}.json")
     awake = {layer: np.asarray(s.kept).sum(axis=0) for layer, s in sums.items()}
-    summary = summarise(recorder.spans, devices)
-    return PassTrace(name, file, recorder.spans, summary, float(np.asarray(loss)), awake)
+    return PassTrace(name, file, recorder.spans, summarise(recorder.spans, devices), awake)
 
 
 def _as_traced(config: Experiment, batch: int | None) -> Experiment:
@@ -199,9 +214,11 @@ def _as_traced(config: Experiment, batch: int | None) -> Experiment:
     return dataclasses.replace(config, model=model, loss=loss, batch_size=size)
 
 
-def _batch(config: Experiment, run: RunFolder, task: Task) -> dict[str, jax.Array]:
+def _batch(config: Experiment, run: RunFolder) -> dict[str, jax.Array]:
     if run.tokenizer_file.is_file() and hasattr(config.data, "tokenizer"):
         data = dataclasses.replace(config.data, tokenizer=str(run.tokenizer_file))
         config = dataclasses.replace(config, data=data)
     rows = next(iter(open_training_data(config, run)))
-    return {name: jnp.asarray(rows[name]) for name in jax.eval_shape(lambda: task.blank(1))}
+    return {
+        name: jnp.asarray(rows[name]) for name in jax.eval_shape(lambda: task_of(config).blank(1))
+    }

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 
-import numpy as np
 import pytest
 from byways.experiments import cli
 from byways.experiments.library import untrained_run
@@ -33,7 +32,6 @@ def test_a_sparse_run_on_two_devices(run, tmp_path):
     for one in found.passes:
         slices, arrows = check_format(json.loads(one.file.read_text()))
         assert not overlaps(one.spans)
-        assert np.isfinite(one.loss)
         # One sparse block of four experts in the tiny model; dropless, every valid token has K
         # experts, so that those that are awake are those with tokens.
         (tokens,) = one.awake.values()
@@ -57,7 +55,7 @@ def test_the_command_says_who_was_awake(run, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith("step 0, 8 examples, 1 device\n")
     assert len(re.findall(r"encoderblock_1 +[1-4] of 4", said)) == 2
-    assert len(re.findall(r"critical path, \d+\.\d ms", said)) == 2
+    assert len(re.findall(r"critical path: \d+\.\d of \d+\.\d ms", said)) == 2
     assert sorted(item.name for item in out.iterdir()) == ["inference.json", "train.json"]
     assert not (run / "trace").exists()
 
