@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .lowering.lowered import Lowered as Lowered
     from .lowering.lowered import lower as lower
     from .lowering.per_expert import PerExpert as PerExpert
+    from .lowering.resident_experts import Shelf as Shelf
+    from .lowering.resident_experts import shelve as shelve
     from .mlp import Mlp as Mlp
     from .moe import Moe as Moe
     from .palm import Palm as Palm
@@ -79,6 +81,8 @@ _HOMES = {
     "Lowered": "lowering.lowered",
     "lower": "lowering.lowered",
     "PerExpert": "lowering.per_expert",
+    "Shelf": "lowering.resident_experts",
+    "shelve": "lowering.resident_experts",
     "Mlp": "mlp",
     "Moe": "moe",
     "Palm": "palm",

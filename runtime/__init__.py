@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .autodiff import value_and_grad as value_and_grad
     from .branches import Branches as Branches
+    from .branches import OnDemand as OnDemand
     from .branches import Sparse as Sparse
     from .buckets import Ladder as Ladder
     from .buckets import ladder as ladder
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .recorder import Recorder as Recorder
     from .recorder import recording as recording
     from .resident_book import ResidentStats as ResidentStats
+    from .resident_branches import ResidentBranches as ResidentBranches
     from .residents import Residents as Residents
     from .resources import Island as Island
     from .resources import Slice as Slice
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "autodiff": ["value_and_grad"],
-    "branches": ["Branches", "Sparse"],
+    "branches": ["Branches", "OnDemand", "Sparse"],
     "client": ["Client"],
     "cold": ["Cold", "InMemory", "PinnedHost"],
     "cold_errors": [
@@ -104,6 +106,7 @@ _FILES = {
     "programs": ["Program", "program"],
     "recorder": ["Recorder", "recording"],
     "resident_book": ["ResidentStats"],
+    "resident_branches": ["ResidentBranches"],
     "residents": ["Residents"],
     "resources": ["Island", "Slice", "VirtualDeviceSet"],
     "schedules": ["pipeline_actions"],

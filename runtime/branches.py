@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import jax
 
+from .errors import ProgramError
+
 
 class Fetched(Protocol):
     """Parameters of branches, wherever they are kept. It is one leaf of a program's arguments."""
@@ -14,6 +16,20 @@ class Fetched(Protocol):
     def fetch(self, branches: Sequence[int]) -> Sequence[Any]:
         """The trees of these branches, on the devices where they run."""
         ...
+
+
+class OnDemand:
+    """Parameters that come when their branches wake, and may leave afterwards: for inference."""
+
+    def expect(self, branches: Sequence[int]) -> None:
+        """These will be fetched soon, in this order; returns at once."""
+
+    def fetch(self, branches: Sequence[int]) -> Sequence[Any]:
+        """As `Fetched`; they stay until `used`. May wait for other programs."""
+        raise ProgramError(f"{type(self).__name__} does not say how its branches are fetched")
+
+    def used(self, branches: Sequence[int], out: jax.Array) -> None:
+        """A node that makes `out` was sent with these; `out` may be donated after the call."""
 
 
 class Branches:

@@ -22,7 +22,7 @@ from .cold_header import LONGEST_HEADER, TYPE_NAMES
 _ALIGNMENT = 64
 
 
-def write_cold(path: Path | str, shapes: Mapping[Key, Tree], make: Callable[[Key], Tree]) -> None:
+def write_cold(path: Path | str, shapes: Mapping[Any, Tree], make: Callable[[Any], Tree]) -> None:
     """Writes a safetensors file that `MappedFile` reads, whole or not at all.
 
     Item (0, 17), a tuple of two arrays, becomes the tensors `0/17/0` and `0/17/1`.

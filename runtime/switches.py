@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .branches import Sparse
+from .branches import OnDemand, Sparse
 from .buckets import Ladder, ladder
 from .computations import Computation
-from .conditional import Conditional, Wake
+from .conditional import Backward, Conditional, Given, Wake
 from .errors import ProgramError
 from .graph import OPAQUE, Shape
 from .resources import Slice
@@ -196,9 +196,13 @@ class _Over:
         """The node that keeps what its backward needs: one more output."""
         return self.keeping, [*self.outputs, OPAQUE]
 
-    def differentiated(self) -> tuple[Conditional, list[Shape]]:
+    def differentiated(self) -> Backward:
         """The backward node: (kept, branches, P cotangents) -> (Sparse, P cotangents of rows)."""
-        return self.backwards, [OPAQUE, *([self.rows] * self.homes if self.floats else [])]
+        outputs, gives = [OPAQUE], [Given(2)]
+        if self.floats:
+            outputs += [self.rows] * self.homes
+            gives.append(Given(1, self.homes, 0))
+        return Backward(self.backwards, (2,), outputs, tuple(gives))
 
     # Expansions.
 
@@ -209,7 +213,12 @@ class _Over:
         buffers = list(copies)
         if self.alike and 0 in {group.home for group in groups} and not wake.owns(1):
             (buffers[0],) = self._wake(wake, "copy", 0, [rows])
+        on_demand = bank if isinstance(bank, OnDemand) else None
+        if on_demand:
+            on_demand.expect([branch for group in groups for branch in group.branches])
         for group in groups:
+            if on_demand:
+                wake.end_turn()  # what it may have to wait for needs turns, too
             params = jax.tree.leaves(bank.fetch(group.branches))
             h = group.home
             if self.alike:
@@ -220,10 +229,17 @@ class _Over:
                     (buffers[h],) = self._wake(wake, "zeros", h, [])
                 leaves = [buffers[h], copies[h], group.spans, *params]
                 buffers[h] = self._wake(wake, "beside", h, leaves, group)[0]
+            if on_demand:
+                on_demand.used(group.branches, buffers[h])
         return self._home(wake, buffers, "zeros")
 
     def train(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         rows, bank = inputs
+        if isinstance(bank, OnDemand):
+            raise ProgramError(
+                f"the branches of switch {self.owner.name!r} are fetched on demand, and would be "
+                "gone when their gradients come: differentiate with Branches on devices"
+            )
         groups = self._groups(read[0])
         used = {group.home for group in groups}
         copies = self._spread(wake, rows, used)

@@ -15,6 +15,7 @@ from .cut import Cut, ExpertCall, Segment, cut
 from .expert_branch import ExpertBranch
 from .flatten import flat_trace
 from .per_expert import PerExpert, split_experts
+from .resident_experts import refuse_shelved, shelved_branches
 
 Var = core.Var
 
@@ -156,9 +157,9 @@ class Lowered:
 
     def _apart(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
         flat = self._tree.flatten_up_to(args)
-        return [flat[i] for i in self._plain], [
-            ExpertWeights([flat[i] for i in bank]) for bank in self._banks
-        ]
+        weights = [[flat[i] for i in bank] for bank in self._banks]
+        banks = [shelved_branches(parts) or ExpertWeights(parts) for parts in weights]
+        return [flat[i] for i in self._plain], banks
 
     def _flat(self, plain: Sequence[Any], banks: Sequence[Any]) -> list[Any]:
         """In a program: the flat results."""
@@ -211,6 +212,7 @@ class _Gradients:
         """Sends what depends on no data; the function returned gives `(results, gradients)`."""
         low = self._lowered
         plain, banks = low._apart(args)
+        refuse_shelved(banks)
         (loss, rest), (grads, sparse) = self._program(
             [plain[k] for k in self._moving],
             [banks[k] for k in self._banks],

@@ -6,13 +6,11 @@ as a budget of bytes allows, those used last, and fetches the others when their 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ... import runtime
@@ -25,60 +23,29 @@ if TYPE_CHECKING:
 class ResidentExperts(Mapping[int, Any]):
     """One of the four arrays of a layer's experts, where `PerExpert.arrays` are otherwise.
 
-    Read as a mapping it gives cold arrays (NumPy's, or the host memory's), and fetches nothing.
+    Read as a mapping it gives cold NumPy arrays, and fetches nothing.
 
     Attributes:
-        bank: all four.
-        part: which: 0 up, 1 up_bias, 2 down, 3 down_bias.
+        branches: the layer's experts, as a switch of the runtime asks for them.
+        part: which array of theirs: 0 up, 1 up_bias, 2 down, 3 down_bias.
     """
 
-    def __init__(self, bank: ResidentBank, part: int):
-        self.bank, self.part = bank, part
+    def __init__(
+        self, cold: runtime.Cold, branches: runtime.ResidentBranches, part: int, count: int
+    ):
+        self.branches, self.part = branches, part
+        self._cold, self._count = cold, count
 
-    def __getitem__(self, expert: int) -> Any:
-        if expert not in range(self.bank.count):
+    def __getitem__(self, expert: int) -> np.ndarray:
+        if expert not in range(self._count):
             raise KeyError(expert)
-        return self.bank.shelf.cold.read((self.bank.layer, expert))[self.part]
+        return np.asarray(self._cold.read((self.branches.owner, expert))[self.part])
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.bank.count))
+        return iter(range(self._count))
 
     def __len__(self) -> int:
-        return self.bank.count
-
-
-class ResidentBank:
-    """The experts of a layer, as a switch of the runtime asks for them.
-
-    Attributes:
-        shelf: where they lie.
-        layer: of these experts, among the sparse ones.
-        count: E.
-    """
-
-    # Fetching may have to wait for programs of others, which must be able to go on.
-    waits = True
-
-    def __init__(self, shelf: Shelf, layer: int, count: int):
-        self.shelf, self.layer, self.count = shelf, layer, count
-
-    def expect(self, experts: Sequence[int]) -> None:
-        """These will be fetched soon, in this order: starts at once."""
-        self.shelf.residents.prefetch((self.layer, e) for e in experts)
-
-    def fetch(self, experts: Sequence[int]) -> list[Any]:
-        """(up, up_bias, down, down_bias) of each, on its device.
-
-        Raises:
-            runtime.ColdFileError, runtime.BudgetTooSmall, runtime.ItemsInUse.
-        """
-        return self.shelf.residents.get([(self.layer, e) for e in experts])
-
-    def used(self, experts: Sequence[int], out: jax.Array) -> None:
-        """A program that makes `out` was given these; `out` may be donated afterwards."""
-        done = _tick(out)
-        for e in experts:
-            self.shelf.residents.used((self.layer, e), done)
+        return self._count
 
 
 class Shelf:
@@ -104,12 +71,13 @@ class Shelf:
                 f"and {together} share a node: give {need:,} bytes or more"
                 + (f", or lower the function with together={fits}" if fits else "")
             )
-        flat = low.flat(args)
-        for layer, places in enumerate(low.banks):
-            bank = ResidentBank(self, layer, low.cut.arguments[places[0]].aval.shape[0])
+        flat = low._tree.flatten_up_to(args)
+        for layer, places in enumerate(_banks(low)):
+            branches = runtime.ResidentBranches(self.residents, layer)
+            count = _aval(low, places[0]).shape[0]
             for part, place in enumerate(places):
-                flat[place] = PerExpert(ResidentExperts(bank, part), bank.count)
-        self.args = low.tree(flat)
+                flat[place] = PerExpert(ResidentExperts(cold, branches, part, count), count)
+        self.args: tuple[Any, ...] = jax.tree.unflatten(low._tree, flat)
 
     def close(self) -> None:
         """Frees the devices, and closes the file. May be called twice."""
@@ -152,23 +120,23 @@ def shelve(
         runtime.ColdFileError: the file is damaged, or another model's.
         OSError: it cannot be written.
     """
-    flat = low.flat(args)
-    leaves = {place: flat[place] for places in low.banks for place in places}
+    flat, banks = low._tree.flatten_up_to(args), _banks(low)
+    leaves = {place: flat[place] for places in banks for place in places}
     blank = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves.values()]
     shapes = {
-        (layer, e): tuple(_one(low.cut.arguments[place].aval) for place in places)
-        for layer, places in enumerate(low.banks)
-        for e in range(low.cut.arguments[places[0]].aval.shape[0])
+        (layer, e): tuple(_one(_aval(low, place)) for place in places)
+        for layer, places in enumerate(banks)
+        for e in range(_aval(low, places[0]).shape[0])
     }
 
     def make(key: tuple[int, int]) -> tuple[Any, ...]:
         layer, e = key
-        return tuple(_row(leaves[place], e) for place in low.banks[layer])
+        return tuple(_row(leaves[place], e) for place in banks[layer])
 
     if any(blank) and (not all(blank) or path is None):
         raise ValueError(
-            "some experts were given as shapes alone: pass arrays, or all as shapes and the path of "
-            "a file that has them"
+            "some experts were given as shapes alone: pass arrays, or shapes for all, and the path "
+            "of a file that has them"
         )
     if path is None:
         cold: Any = runtime.PinnedHost(((key, make(key)) for key in shapes), _places(low))
@@ -184,22 +152,40 @@ def shelve(
         raise
 
 
-def shelved(parts: Sequence[PerExpert]) -> ResidentBank | None:
-    """The bank that the four arrays of a layer's experts are of; None if they are on devices.
+def shelved_branches(parts: Sequence[PerExpert]) -> runtime.ResidentBranches | None:
+    """What the four arrays of a layer's experts are of; None if they are on devices.
 
     Raises:
         ValueError: they are of several.
     """
-    banks = [p.arrays.bank for p in parts if isinstance(p.arrays, ResidentExperts)]
-    if not banks:
+    found = [p.arrays for p in parts if isinstance(p.arrays, ResidentExperts)]
+    if not found:
         return None
-    places = [getattr(p.arrays, "part", None) for p in parts]
-    if len(banks) < len(parts) or len(set(banks)) > 1 or places != list(range(len(parts))):
+    places = [experts.part for experts in found]
+    if places != list(range(len(parts))) or len({x.branches for x in found}) > 1:
         raise ValueError(
             "a layer's experts are partly on a shelf, or on several: pass the arguments as shelve "
             "gave them"
         )
-    return banks[0]
+    return found[0].branches
+
+
+def refuse_shelved(banks: Sequence[Any]) -> None:
+    """Before anything is sent.
+
+    Raises:
+        ValueError: some experts are on a shelf.
+    """
+    if any(isinstance(bank, runtime.OnDemand) for bank in banks):
+        raise ValueError(
+            "experts on a shelf have no gradients, since they are gone when these come: train with "
+            "experts on devices, the arguments that Lowered.split gives"
+        )
+
+
+def _banks(low: Lowered) -> list[tuple[int, ...]]:
+    """Positions of each layer's four arrays; layers may share them."""
+    return list(dict.fromkeys(call.weights for call in low.cut.calls))
 
 
 def _places(low: Lowered) -> Any:
@@ -209,6 +195,11 @@ def _places(low: Lowered) -> Any:
 
 def _row(leaf: Any, expert: int) -> Any:
     return leaf.arrays[expert] if isinstance(leaf, PerExpert) else leaf[expert]
+
+
+def _aval(low: Lowered, place: int) -> Any:
+    """Of a stacked array (E, …)."""
+    return low.cut.arguments[place].aval
 
 
 def _one(aval: Any) -> jax.ShapeDtypeStruct:
@@ -224,16 +215,3 @@ def _check(path: Path | str, cold: runtime.MappedFile, shapes: Mapping[Any, Any]
             f"{path}: not the experts of this function: "
             + (f"{wrong[0]} should be {shapes[wrong[0]]}, found {found}" if wrong else str(found))
         )
-
-
-@functools.cache
-def _ticking() -> Any:
-    return jax.jit(lambda x: jnp.ravel(x)[:1])
-
-
-def _tick(array: jax.Array) -> jax.Array:
-    """Small, and there when `array` is; an array of its own, which nobody donates."""
-    return _ticking()(array)
-
-
-__all__ = ["ResidentBank", "ResidentExperts", "Shelf", "shelve", "shelved"]
