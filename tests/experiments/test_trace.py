@@ -1,11 +1,14 @@
 """`byways trace`: a step and an inference of a run, as traces that obey the format."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import re
 
 import pytest
 from byways.experiments import cli
+from byways.experiments import trace_run as module
 from byways.experiments.library import untrained_run
 from byways.experiments.run_folder import RunFolder
 from byways.experiments.trace_run import trace_run, why_whole
@@ -24,37 +27,57 @@ def run(tmp_path_factory):
     return untrained_run(tmp_path_factory.mktemp("trace") / "run", TINY)
 
 
-def test_a_sparse_run_on_two_devices(run, tmp_path):
-    found = trace_run(run, tmp_path, batch=8, devices=2)
-    assert (found.batch, found.devices, found.whole) == (8, 2, "")
+@pytest.fixture(scope="module")
+def traced(run, tmp_path_factory):
+    """The sparse run on two devices: what was found, and what the command printed."""
+    out = tmp_path_factory.mktemp("traced") / "out"
+    kept, text = [], io.StringIO()
+
+    def keep(*args, **options):
+        kept.append(trace_run(*args, **options))
+        return kept[0]
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(text):
+        patch.setattr(module, "trace_run", keep)
+        words = ["trace", str(run), "--out", str(out), "--batch", "8", "--devices", "2"]
+        assert cli.main(words) == 0
+    return kept[0], text.getvalue(), out
+
+
+def test_a_sparse_run_on_two_devices(traced):
+    found, _, out = traced
+    assert (found.step, found.batch, found.devices, found.whole) == (0, 8, 2, "")
     train, infer = found.passes
     assert (train.name, infer.name) == ("train", "inference")
     for one in found.passes:
+        assert one.file == out / f"{one.name}.json"
         slices, arrows = check_format(json.loads(one.file.read_text()))
         assert not overlaps(one.spans)
-        # One sparse block of four experts in the tiny model; dropless, every valid token has K
-        # experts, so that those that are awake are those with tokens.
+        # One sparse block of four experts. Eight examples of 4 patches and some word pieces, K=1
+        # and dropless: more than the 32 patches, and no more than 4 + 16 tokens an example.
         (tokens,) = one.awake.values()
         assert tokens.shape == (4,)
+        assert 32 < tokens.sum() <= 8 * (4 + TINY.model.text_length)
         summary = one.summary
         assert summary.expanded >= 1
-        assert summary.woken >= 1
+        assert summary.woken >= (tokens > 0).sum() / 4  # up to four share a node
         assert summary.reads > 0
         assert set(summary.idle) == {("local", 0), ("local", 1)}
         assert all(0 <= share <= 1 for share in summary.idle.values())
         assert 0 < summary.critical_seconds <= summary.wall
-        woken = [span for span in one.spans if span.woken_by is not None]
-        assert {d for span in woken for d in span.devices} == {0, 1}
         assert any(a["cat"] == "read" for a, _ in arrows)
         assert len(slices) > len(one.spans)
+    # Segments there and back, beside what they wake.
+    names = [span.name for span in train.spans if span.woken_by is None]
+    assert {"segment 0", "segment 0 backward"} <= set(names)
 
 
-def test_the_command_says_who_was_awake(run, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert cli.main(["trace", str(run), "--out", str(out), "--batch", "8", "--devices", "1"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("step 0, 8 examples, 1 device\n")
-    assert len(re.findall(r"encoderblock_1 +[1-4] of 4", said)) == 2
+def test_the_command_says_who_was_awake(run, traced):
+    found, said, out = traced
+    assert said.startswith("step 0, 8 examples, 2 devices\n")
+    for one in found.passes:
+        ((layer, tokens),) = one.awake.items()
+        assert re.search(rf"{layer} +{(tokens > 0).sum()} of 4", said)
     assert len(re.findall(r"critical path: \d+\.\d of \d+\.\d ms", said)) == 2
     assert sorted(item.name for item in out.iterdir()) == ["inference.json", "train.json"]
     assert not (run / "trace").exists()
