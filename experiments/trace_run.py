@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def trace_run(
     with Runtime({"local": there}) as system:
         passes = tuple(
             _recorded(system, name, call, Path(out))
-            for name, call in make(system, config, read, rows, there)
+            for name, call in make(system, config, read, rows)
         )
     return RunTrace(read.step, config.batch_size, len(there), whole, passes)
 
@@ -127,11 +127,10 @@ def why_whole(model: Any) -> str:
 Pass = tuple[str, Callable[[], Results]]
 
 
-def _by_pathways(
-    system: Runtime, config: Experiment, read: Trained, rows: Any, devices: Sequence[jax.Device]
-) -> list[Pass]:
+def _by_pathways(system: Runtime, config: Experiment, read: Trained, rows: Any) -> list[Pass]:
     train, inference = _functions(config)
     step = jnp.asarray(read.step, jnp.int32)
+    devices = system.islands["local"].devices
     slices = [system.virtual_devices().add_slice(1) for _ in devices]
     forward = lower(inference, read.params, rows, slices=slices)
     backward = lower(train, read.params, rows, step, slices=slices)
@@ -143,15 +142,13 @@ def _by_pathways(
     ]
 
 
-def _one_node(
-    system: Runtime, config: Experiment, read: Trained, rows: Any, devices: Sequence[jax.Device]
-) -> list[Pass]:
+def _one_node(system: Runtime, config: Experiment, read: Trained, rows: Any) -> list[Pass]:
     train, inference = _functions(config)
     part = system.virtual_devices().add_slice(1)
     step = jnp.asarray(read.step, jnp.int32)
     gradient = computation(jax.value_and_grad(train, has_aux=True), part, name="train")
     forward = computation(inference, part, name="inference")
-    params, rows = jax.device_put((read.params, rows), devices[0])
+    params, rows = jax.device_put((read.params, rows), part.devices[0])
     return [
         ("train", lambda: jax.block_until_ready(gradient(params, rows, step))[0]),
         ("inference", lambda: jax.block_until_ready(forward(params, rows))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import threading
 import time
@@ -15,6 +16,8 @@ from .spans import Span, SpanKind, lay_out
 if TYPE_CHECKING:
     from .system import Runtime
 
+# Of a span, in the order in which the recorder keeps them until it is closed.
+_FIELDS = tuple(field.name for field in dataclasses.fields(Span))[:13]
 # Between two looks at several lanes; on one lane it waits for the array itself.
 _GLANCE = 5e-5
 
@@ -220,10 +223,19 @@ def _spans(sent: list[_Sent]) -> list[Span]:
     threads: dict[int, int] = {}
     found = []
     for item in sent:
-        *fields, thread = item.fields
-        number = threads.setdefault(thread, len(threads))
+        fields = dict(zip(_FIELDS, item.fields, strict=True))
+        fields["thread"] = threads.setdefault(fields["thread"], len(threads))
         began, ended = item.times
-        by_device = fields[5] in ("node", "transfer")
-        when = (began, item.ready) if by_device else (began, ended)
-        found.append(Span(*fields, number, began, ended, *when, True, item.failed))
+        by_device = fields["kind"] in ("node", "transfer")
+        found.append(
+            Span(
+                **fields,
+                sent_began=began,
+                sent_ended=ended,
+                began=began,
+                ended=item.ready if by_device else ended,
+                seen=True,
+                failed=item.failed,
+            )
+        )
     return found
