@@ -33,24 +33,28 @@ class Awake:
 
 
 def awake_groups(counts: np.ndarray, ladder: Ladder, homes: int, together: int) -> list[Awake]:
-    """Branches that have rows, the largest buckets first; branch e is at home on slice e mod P.
+    """Branches that have rows, the longest runs first; branch e is at home on slice e mod P.
 
-    Of those with equal bucket and home, `together` share a node, and what is left has a node each,
-    so that two sizes of node are compiled for a bucket and no more.
+    `together` neighbours share a node, and the bucket of the longest, where that pads them by no
+    more than a sixteenth beyond their own; the others have a node each, so that two sizes of node
+    are compiled for a bucket and no more.
     """
     ends = np.cumsum(counts)
     spans = np.stack([ends - counts, ends], axis=1).astype(np.int32)
-    lists: dict[tuple[int, int], list[int]] = {}
-    for branch in np.flatnonzero(counts).tolist():
-        key = (ladder(int(counts[branch])), branch % homes)
-        lists.setdefault(key, []).append(branch)
+    sizes = counts.tolist()
     found = []
-    for (bucket, home), branches in sorted(lists.items(), reverse=True):
-        whole = len(branches) // together * together
-        parts = [branches[i : i + together] for i in range(0, whole, together)]
-        parts += [[branch] for branch in branches[whole:]]
-        found += [Awake(home, tuple(part), bucket, spans[part]) for part in parts]
-    return found
+    for home in range(homes):
+        awake = [b for b in range(home, len(sizes), homes) if sizes[b]]
+        awake.sort(key=sizes.__getitem__, reverse=True)
+        while awake:
+            bucket, few = ladder(sizes[awake[0]]), 1
+            if len(awake) >= together:
+                own = sum(ladder(sizes[b]) for b in awake[:together])
+                few = together if 16 * together * bucket <= 17 * own else 1
+            part, awake = awake[:few], awake[few:]
+            found.append(Awake(home, tuple(part), bucket, spans[part]))
+    # Slices take turns, so that none waits for another's nodes to be sent.
+    return sorted(found, key=lambda group: group.bucket, reverse=True)
 
 
 class Executables:
