@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .spans import Span, SpanKind, lay_out
+from .spans import Key, Span, SpanKind, lay_out
 
 if TYPE_CHECKING:
     from .system import Runtime
@@ -57,6 +57,7 @@ class Recorder:
         self.spans: list[Span] = []
         self._all: deque[_Sent] = deque()
         self._new: deque[_Sent] = deque()
+        self._given: dict[Key, Key] = {}
         self._ways: set[Any] = set()
         self._asleep = self._closed = False
         self._wake = threading.Event()
@@ -109,6 +110,10 @@ class Recorder:
         if self._asleep:
             self._wake.set()
 
+    def given(self, run: int, key: int, maker: Key) -> None:
+        """Tells that what `key` makes in this run is an argument, made by (run, key) of another."""
+        self._given[run, key] = self._given.get(maker, maker)
+
     def close(self, patience: float | None = 60.0) -> list[Span]:
         """Waits for what was sent, at most `patience` seconds, and ends the observer.
 
@@ -125,7 +130,7 @@ class Recorder:
                 sent = list(self._all)
                 self._all.clear()
                 self._new.clear()
-                self.spans = lay_out(_spans(sent))
+                self.spans = lay_out(_spans(sent, self._given))
                 for item in sent:
                     item.watched = None
         return self.spans
@@ -219,11 +224,13 @@ def _finish(item: _Sent) -> None:
         item.ready = time.perf_counter()
 
 
-def _spans(sent: list[_Sent]) -> list[Span]:
+def _spans(sent: list[_Sent], given: dict[Key, Key]) -> list[Span]:
     threads: dict[int, int] = {}
     found = []
     for item in sent:
         fields = dict(zip(_FIELDS, item.fields, strict=True))
+        mine = [(fields["run"], key) for key in fields["parents"]]
+        fields["after"] = tuple(dict.fromkeys(given[key] for key in mine if key in given))
         fields["thread"] = threads.setdefault(fields["thread"], len(threads))
         began, ended = item.times
         by_device = fields["kind"] in ("node", "transfer")

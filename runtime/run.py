@@ -17,7 +17,7 @@ from .errors import Cancelled, IslandLost, NodeError, NotFiniteError, RuntimeFau
 from .finite import not_finite
 from .graph import Node
 from .steps import Expansion, Segment, Step
-from .telling import tell_read, tell_step
+from .telling import tell_given, tell_read, tell_step
 from .values import Value
 from .waiting import wait_ready
 
@@ -70,6 +70,8 @@ class Run:
             what an argument that is a future raises; a client's error if it has left.
         """
         plan, slots = self.plan, self._slots
+        if self.system.recorder is not None:
+            tell_given(self, leaves)
         moves = []
         for leaf, (slot, sharding) in zip(leaves, plan.arguments, strict=True):
             array = leaf.array() if type(leaf) is Value else leaf

@@ -12,6 +12,7 @@ SpanKind = Literal["node", "transfer", "read", "expand"]
 SHORTEST = 1e-7
 
 Lane = tuple[int, bool]
+Key = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Span:
         woken_by: key of the conditional node that made it.
         bytes: of what it made, on all devices together; 0 is not known.
         thread: number of the dispatching thread, from 0.
+        after: (run, key) of the makers of its inputs in other runs.
         sent_began, sent_ended: when the controller enqueued it.
         began, ended: when it ran; of `read` and `expand` the same as `sent_*`.
         seen: `ended` was seen; False where its output was donated before anyone could look, and
@@ -55,6 +57,7 @@ class Span:
     woken_by: int | None
     bytes: int
     thread: int
+    after: tuple[Key, ...]
     sent_began: float
     sent_ended: float
     began: float
@@ -86,18 +89,17 @@ def makers(spans: Sequence[Span]) -> list[tuple[int, ...]]:
     Args:
         spans: in order of sending, so that makers come before their users.
     """
-    place: dict[tuple[int, int], int] = {}
-    woken: dict[tuple[int, int], list[int]] = {}
+    place: dict[Key, int] = {}
+    woken: dict[Key, list[int]] = {}
     found = []
     for n, span in enumerate(spans):
         mine: dict[int, None] = {}
-        for key in (span.woken_by, *span.parents):
-            if key is None:
-                continue
-            if (span.run, key) in place:  # arguments and constants are not sent
-                mine[place[span.run, key]] = None
-            if key != span.woken_by:
-                mine.update(dict.fromkeys(woken.get((span.run, key), ())))
+        waker = () if span.woken_by is None else ((span.run, span.woken_by),)
+        for key in (*waker, *((span.run, key) for key in span.parents), *span.after):
+            if key in place:  # arguments and constants are not sent
+                mine[place[key]] = None
+            if key not in waker:
+                mine.update(dict.fromkeys(woken.get(key, ())))
         found.append(tuple(mine))
         place[span.run, span.key] = n
         if span.woken_by is not None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .values import Value
+
 if TYPE_CHECKING:
     from .conditional import Wake
     from .graph import Node
@@ -15,10 +17,20 @@ if TYPE_CHECKING:
     from .steps import Step
 
 
+def tell_given(run: Run, leaves: Sequence[Any]) -> None:
+    """Of arguments that other runs make."""
+    recorder = run.system.recorder
+    if recorder is None:  # since the caller looked
+        return
+    for node, leaf in zip(run.plan.graph.arguments, leaves, strict=True):
+        if type(leaf) is Value:
+            recorder.given(run.number, node.index, leaf.maker)
+
+
 def tell_step(run: Run, step: Step, outs: Sequence[Any], began: float, island: Island) -> None:
     """Of a node or a batch of copies that was just enqueued."""
     recorder, node = run.system.recorder, run.plan.graph.nodes[step.node]
-    if recorder is None:  # since the caller looked
+    if recorder is None:
         return
     # Copies for a node have a key beside the node's, which comes after them.
     copies = -1 - step.node

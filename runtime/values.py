@@ -42,6 +42,11 @@ class Value:
     def dtype(self) -> Any:
         return self.aval.dtype
 
+    @property
+    def maker(self) -> tuple[int, int]:
+        """Number of the run and index of the node that make it, as in traces."""
+        return self._run.number, self._node
+
     def result(self, timeout: float | None = None) -> Any:
         """The array, when it is computed; of a sparse gradient, `Sparse`.
 

@@ -165,3 +165,16 @@ def test_a_real_program_from_router_to_sum(system, tmp_path):
     assert summary.critical[0].name == "router"
     assert summary.critical[-1].name == "sum"
     assert 0 < summary.critical_seconds <= summary.wall
+
+
+def test_programs_that_take_each_others_results_are_joined(system):
+    part = system.virtual_devices().add_slice(1)
+    double = rt.computation(lambda x: 2 * x, part, name="double")
+    with rt.recording(system) as recorder:
+        assert double(double(double(3.0))).result() == 24
+    spans = recorder.spans
+    assert [span.run for span in spans] == sorted({span.run for span in spans})
+    assert [span.after for span in spans] == [(), *(((span.run, 1),) for span in spans[:2])]
+    _, arrows = check_format(perfetto(spans))
+    assert len(arrows) == 2
+    assert rt.summarise(spans).critical == tuple(spans)

@@ -18,6 +18,7 @@ DEFAULTS = {
     "woken_by": None,
     "bytes": 0,
     "thread": 0,
+    "after": (),
     "seen": True,
     "failed": False,
 }
