@@ -78,4 +78,5 @@ def current_client(system: Runtime) -> Client:
         if client.system is system:
             client.check()
             return client
+    system.default.check()
     return system.default

@@ -5,21 +5,23 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax._src.array import ArrayImpl  # the exact type, for a fast look
 
 from .conditional import Wake
-from .errors import Cancelled, IslandLost, NodeError, NotFiniteError, RuntimeFault
-from .finite import not_finite
+from .errors import Cancelled, IslandLost, RuntimeFault, RunTimeout, ValueReleased
+from .faults import blame, check_finite, fault, said
 from .graph import Node
+from .holding import Holding
 from .steps import Expansion, Segment, Step
 from .telling import tell_given, tell_read, tell_step
 from .values import Value
-from .waiting import wait_ready
+from .waiting import is_gone, wait_ready
 
 if TYPE_CHECKING:
     from .client import Client
@@ -51,11 +53,10 @@ class Run:
         self._slots: list[Any] = plan.blank.copy()
         self._todo: Sequence[int] = range(len(plan.parts))
         self._known: set[int] = set()  # parts that were conditional and are expanded
-        self._left = dict(plan.uses)
-        self._held: Counter[str] = Counter()  # bytes by island
-        self._dynamic: dict[int, int] = {}  # bytes of slots that conditional nodes filled
+        self._holding = Holding(plan, system.store, client)
         self._stop: RuntimeFault | None = None
-        self._ill = False  # some slot holds an exception
+        self._ill = False  # some slot holds an exception, or is on an island that was lost
+        self._sending = False
         self._lock = threading.RLock()
         self._values: list[weakref.ref[Value] | None] = []
         self._woken = len(plan.graph.nodes)  # keys of woken nodes, in traces
@@ -73,13 +74,20 @@ class Run:
         if self.system.recorder is not None:
             tell_given(self, leaves)
         moves = []
-        for leaf, (slot, sharding) in zip(leaves, plan.arguments, strict=True):
+        for n, (leaf, (slot, sharding)) in enumerate(zip(leaves, plan.arguments, strict=True)):
             array = leaf.array() if type(leaf) is Value else leaf
+            if type(array) is ArrayImpl and array.is_deleted():
+                raise ValueReleased(
+                    f"{plan.graph.arguments[n].name} of program {plan.graph.name!r} is an array "
+                    "that was donated or deleted: pass what the program it was donated to returned"
+                )
             if sharding is not None:
                 there = getattr(array, "sharding", None)
                 if there is not sharding and there != sharding:
                     moves.append((slot, array, sharding))
                     continue
+            elif isinstance(array, (bool, int, float, complex, np.generic, np.ndarray)):
+                array = jnp.asarray(array)  # no node takes it, but it may be a result
             slots[slot] = array
         if moves:
             places, arrays, shardings = zip(*moves, strict=True)
@@ -98,6 +106,10 @@ class Run:
         for n in plan.donated:
             if type(leaves[n]) is Value:
                 leaves[n].release("it was donated")
+        if client.closed:  # by another thread, which may not have seen this run
+            self.cancel(f"client {client.name!r} left")
+            for value in values:
+                value.release(f"its client {client.name!r} left")
         return values
 
     def advance(self) -> bool:
@@ -105,6 +117,8 @@ class Run:
         if not self._lock.acquire(blocking=False):
             return False
         try:
+            if self._sending:  # this thread is in it already: a node that wakes calls a program
+                return False
             if self._todo and all(ref is None or ref() is None for ref in self._values):
                 self._stop = self._stop or Cancelled(f"nobody holds the results of {self!r}")
             before = len(self._todo)
@@ -129,9 +143,22 @@ class Run:
                     continue
                 self._wait_for_read(timeout)
 
+    def finish(self) -> None:
+        """Sends all of it, waiting for what must be read."""
+        with self._lock:
+            while self._todo:
+                self._advance()
+                if self._todo:
+                    self._wait_for_read(None)
+
     def cancel(self, why: str) -> None:
         """What was not sent will not be. Never waits."""
         self._stop = self._stop or Cancelled(f"{self!r} was cancelled: {why}")
+        self.advance()
+
+    def lose(self) -> None:
+        """An island is lost: what was on it is poison from now on. Never waits."""
+        self._ill = True
         self.advance()
 
     def check_going(self) -> None:
@@ -142,6 +169,19 @@ class Run:
     # Sending; all under the lock.
 
     def _advance(self) -> None:
+        self._sending = True
+        try:
+            self._send_parts()
+        except BaseException as error:  # an interrupt, most likely: half a part may be sent
+            self._stop = Cancelled(f"{self!r} was cut short by {said(error)}")
+            self._slots[:] = [self._stop] * len(self._slots)
+            self._todo = ()
+            raise
+        finally:
+            self._sending = False
+            self._deliver()
+
+    def _send_parts(self) -> None:
         parts = self.plan.parts
         went = bool(self._todo)
         while went and self._todo:
@@ -160,21 +200,15 @@ class Run:
                 else:
                     left.append(place)
             self._todo = left
-        self._deliver()
 
     def _segment(self, part: Segment) -> None:
         system, island = self.system, part.island
         scheduler = system.schedulers[island.name]
         try:
-            if self._stop is not None:
-                raise self._stop
-            if island.lost:
-                raise IslandLost(f"island {island.name!r} is lost, and {self!r} needed it")
+            self._check_island(island)
             name = self.plan.graph.nodes[part.steps[0].node].name
             system.store.reserve(island, self, name, part.peak, scheduler)
-            self._held[island.name] += part.change
-            if part.peak != part.change:
-                system.store.note(island.name, self.client.name, part.change - part.peak)
+            self._holding.reserved(island.name, part.peak, part.change)
             with scheduler.turn(self, part, part.gangs, part.seconds) as turn:
                 self._send(part, turn)
         except RuntimeFault as error:
@@ -185,7 +219,7 @@ class Run:
                         self._slots[slot] = error
         for slot in part.reads:
             array = self._slots[slot]
-            if not isinstance(array, BaseException):
+            if not isinstance(array, BaseException) and not is_gone(array):
                 array.copy_to_host_async()
         if part.shared:
             self._used(part.shared)
@@ -200,7 +234,7 @@ class Run:
                 began = time.perf_counter() if careful else 0.0
                 outs = step.call(*[slots[slot] for slot in step.inputs])
             except Exception as error:
-                self._fail(step, error, part.island)
+                self._fail(step, error)
                 continue
             for slot, out in zip(step.outputs, outs, strict=True):
                 slots[slot] = out
@@ -211,24 +245,33 @@ class Run:
             for slot in step.drop:
                 slots[slot] = None
 
-    def _poisoned(self, step: Step) -> bool:
-        slots = self._slots
-        for slot in step.inputs:
-            if isinstance(slots[slot], BaseException):
-                for out in step.outputs:
-                    slots[out] = slots[slot]
-                return True
-        return False
+    def _check_island(self, island: Island) -> None:
+        self.check_going()
+        if island.lost:
+            raise IslandLost(f"island {island.name!r} is lost, and {self!r} needed it")
 
-    def _fail(self, step: Step, error: Exception, island: Island) -> None:
-        node = self.plan.graph.nodes[step.node]
-        if not isinstance(error, NodeError):
-            fault = NodeError(_said(error), self.plan.graph.name, node.name, island.name)
-            fault.__cause__ = error
-            error = fault
-        self.failed[step.node], self._ill = error, True
+    def _poisoned(self, step: Step) -> bool:
+        poison = self._poison(step.inputs)
+        if poison is not None:
+            for out in step.outputs:
+                self._slots[out] = poison
+        return poison is not None
+
+    def _poison(self, slots: Sequence[int]) -> BaseException | None:
+        """What is wrong with one of these slots."""
+        for slot in slots:
+            found, island = self._slots[slot], self.plan.islands[slot]
+            if isinstance(found, BaseException):
+                return found
+            if island and self.system.islands[island].lost:
+                return IslandLost(f"island {island!r} is lost, with what {self!r} had on it")
+        return None
+
+    def _fail(self, step: Step, error: Exception) -> None:
+        found = fault(self.plan.graph, step.node, error)
+        self.failed[step.node], self._ill = found, True
         for slot in step.outputs:
-            self._slots[slot] = error
+            self._slots[slot] = found
 
     def _look_closely(self, step: Step, outs: list[Any], began: float, island: Island) -> bool:
         """Traces, checks and sequential dispatch; false if the node turned out to be ill."""
@@ -241,7 +284,7 @@ class Run:
             if system.sequential:
                 jax.block_until_ready(outs)
         except Exception as error:
-            self._fail(step, error, island)
+            self._fail(step, error)
             return False
         return True
 
@@ -261,8 +304,13 @@ class Run:
                 conditional = part.node.conditional
                 assert conditional is not None
                 self._asked[part.node.index] = time.perf_counter()
-                for slot in part.inputs[: conditional.reads]:
-                    self._await(self._slots[slot], part.node, timeout)
+                try:
+                    for slot in part.inputs[: conditional.reads]:
+                        self.wait(self._slots[slot], part.node.index, timeout)
+                except RunTimeout:
+                    raise
+                except RuntimeFault:
+                    pass  # the expansion meets it again, and poisons what depends on it
                 return
 
     def _expand(self, part: Expansion) -> None:
@@ -272,13 +320,10 @@ class Run:
         island = node.slice.island
         given = [slots[slot] for slot in part.inputs]
         try:
-            for value in given:
-                if isinstance(value, BaseException):
-                    raise value
-            if self._stop is not None:
-                raise self._stop
-            if island.lost:
-                raise IslandLost(f"island {island.name!r} is lost, and {self!r} needed it")
+            self._check_island(island)
+            poison = self._poison(part.inputs) if self._ill else None
+            if poison is not None:
+                raise poison
             reads = node.conditional.reads
             read = [self.read(array, node) for array in given[:reads]]
             wake = Wake(self, node, part, given)
@@ -290,10 +335,8 @@ class Run:
         except RuntimeFault as error:
             self._ill_all(part, error)
         except Exception as error:
-            fault = NodeError(_said(error), self.plan.graph.name, node.name, island.name)
-            fault.__cause__ = error
-            self.failed[node.index] = fault
-            self._ill_all(part, fault)
+            found = self.failed[node.index] = fault(self.plan.graph, node.index, error)
+            self._ill_all(part, found)
         for slot in part.drop:
             self._drop(slot)
         self._used(part.shared)
@@ -301,10 +344,7 @@ class Run:
     def _take(self, part: Expansion, outs: Sequence[Any], island: Island) -> None:
         for slot, out in zip(part.outputs, outs, strict=True):
             self._slots[slot] = out
-            size = sum(leaf.nbytes for leaf in jax.tree.leaves(out) if hasattr(leaf, "nbytes"))
-            self._dynamic[slot] = size
-            self._held[island.name] += size
-            self.system.store.note(island.name, self.client.name, size)
+            self._holding.fill(slot, out, island.name)
 
     def _ill_all(self, part: Expansion, error: BaseException) -> None:
         self._ill = True
@@ -314,7 +354,7 @@ class Run:
     def read(self, array: Any, node: Node) -> np.ndarray:
         """An array as the host has it; waits for it."""
         now = time.perf_counter()
-        self._await(array, node, None)
+        self.wait(array, node.index, None)
         found = np.asarray(array)
         if self.system.recorder is not None:
             tell_read(self, node, self._asked.pop(node.index, now))
@@ -329,26 +369,18 @@ class Run:
 
     def last_use(self, part: Expansion, slot: int) -> bool:
         """Whether nobody else will read this slot."""
-        return slot in part.drop or (slot in part.shared and self._left[slot] == 1)
+        return slot in part.drop or (slot in part.shared and self._holding.left[slot] == 1)
 
     def _used(self, shared: Sequence[int]) -> None:
         for slot in shared:
-            self._left[slot] -= 1
-            if not self._left[slot]:
+            self._holding.left[slot] -= 1
+            if not self._holding.left[slot]:
                 self._drop(slot)
 
     def _drop(self, slot: int) -> None:
         """Forgets a slot whose bytes no segment has counted as dropped."""
         self._slots[slot] = None
-        size = self._dynamic.pop(slot, 0) or self.plan.sizes[slot]
-        if size:
-            island = self.island_of_slot(slot)
-            self._held[island] -= size
-            self.system.store.note(island, self.client.name, -size)
-
-    def island_of_slot(self, slot: int) -> str:
-        """The name of the island where it is counted."""
-        return self.plan.islands[slot]
+        self._holding.drop(slot)
 
     def _deliver(self) -> None:
         """Results that are known go to their futures; with the last of them all is forgotten."""
@@ -362,14 +394,12 @@ class Run:
                 continue
             value, self._values[n] = ref(), None
             if value is not None:
-                value.set(found, self._dynamic.get(slot) or self.plan.sizes[slot])
+                value.set(found, self._holding.size(slot))
         if done and slots:
             self.client.runs.discard(self)
-            for island, held in self._held.items():
-                if held:
-                    self.system.store.note(island, self.client.name, -held)
-            self._held.clear()
-            self._slots, self._left = [], {}
+            self._holding.close()
+            # Emptied and not only let go: the frames of an exception that was kept refer to it.
+            slots.clear()
 
     # Waiting and looking, without the lock.
 
@@ -386,7 +416,9 @@ class Run:
         except RuntimeFault:
             raise
         except Exception as error:
-            raise self._blame(node, error) from error
+            self.system.settle()
+            found = blame(self.plan.graph, self.failed, node, error)
+            raise found from found.__cause__
         self.system.settle()
 
     def wait_for(self, array: Any, node: int, patience: float | None) -> None:
@@ -398,46 +430,17 @@ class Run:
         except Exception:
             pass  # `look` keeps it, and who asks for the result is told
 
-    def _await(self, array: Any, node: Node, timeout: float | None) -> None:
-        self.wait(array, node.index, timeout)
-
     def look(self, node: int, array: Any) -> None:
         """Keeps what a node that has ended raised."""
         try:
             array.block_until_ready()
         except Exception as error:
-            if not array.is_deleted():
+            if not is_gone(array):
                 self.failed.setdefault(node, error)
 
     def check_finite(self, node: int, outs: Sequence[Any], name: str) -> None:
         """Raises NotFiniteError if there is a NaN or an infinity among them."""
-        bad = not_finite(outs)
-        if bad is not None:
-            island = self.island_of(node)
-            raise NotFiniteError(
-                f"output {bad} is not finite",
-                self.plan.graph.name,
-                name,
-                "none" if island is None else island.name,
-            )
-
-    def _blame(self, node: int, error: Exception) -> NodeError:
-        """The error of the first node, among this one and what it depends on, that failed."""
-        self.system.settle()
-        graph = self.plan.graph
-        seen, todo = {node}, [node]
-        while todo:
-            for ref in graph.nodes[todo.pop()].inputs:
-                if ref.node not in seen:
-                    seen.add(ref.node)
-                    todo.append(ref.node)
-        culprit = min((n for n in seen if n in self.failed), default=node)
-        found = self.failed.get(culprit, error)
-        if isinstance(found, NodeError):
-            return found
-        island = self.island_of(culprit)
-        where = "none" if island is None else island.name
-        return NodeError(_said(found), graph.name, graph.nodes[culprit].name, where)
+        check_finite(self.plan.graph, node, outs, name)
 
     # Names.
 
@@ -458,7 +461,3 @@ class Run:
 
     def __repr__(self) -> str:
         return f"run {self.number} of program {self.plan.graph.name!r}"
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip() or 'no message'}"

@@ -108,21 +108,27 @@ class Runtime:
         self.resources.add_device(island, device)
 
     def remove_device(self, island: str, device: jax.Device) -> list[Slice]:
-        """Takes a device away, when what runs on the island has ended.
+        """Takes a device away, when all programs that were called have been sent and have ended.
 
         Returns:
             the slices that moved; programs on them are lowered again when next called.
         """
-        self.schedulers[self.resources.island(island).name].drain()
+        self.resources.island(island)
+        for client in self._everyone():
+            for run in list(client.runs):
+                run.finish()
+        self.drain()
         return self.resources.remove_device(island, device)
 
     def lose_island(self, name: str) -> None:
         """As if the island had died: what was on it and all that depends on it fails; the rest goes
         on.
         """
+        self.resources.island(name)
         self.resources.lose(name)
-        for client in [self.default, *self.clients.values()]:
-            client.advance_others()
+        for client in self._everyone():
+            for run in list(client.runs):
+                run.lose()
 
     # Clients.
 
@@ -147,7 +153,7 @@ class Runtime:
 
     def poll(self) -> None:
         """Sends what has become possible; never waits for work."""
-        for client in [self.default, *list(self.clients.values())]:
+        for client in self._everyone():
             client.advance_others()
 
     def settle(self) -> None:
@@ -162,11 +168,14 @@ class Runtime:
 
     def close(self) -> None:
         """All clients leave; nothing of theirs is held any more. May be called twice."""
-        for client in [*list(self.clients.values()), self.default]:
+        for client in self._everyone():
             client.close()
         self.drain()
         if self._watchdog is not None:
             self._watchdog.stop()
+
+    def _everyone(self) -> list[Client]:
+        return [*list(self.clients.values()), self.default]
 
     def next_number(self) -> int:
         """Of a run."""

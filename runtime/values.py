@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from .errors import IslandLost, RunTimeout, ValueReleased
+from .waiting import is_gone, is_ready
 
 if TYPE_CHECKING:
     from .client import Client
@@ -76,7 +77,7 @@ class Value:
         island = self._run.island_of(self._node)
         if island is not None and island.lost:
             raise IslandLost(f"island {island.name!r} is lost, and with it {self!r}")
-        if array.is_deleted():
+        if is_gone(array):
             self._gone = "it was donated"
             raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         return array
@@ -90,9 +91,7 @@ class Value:
         array = self._array
         if array is None:
             return False
-        if isinstance(array, BaseException) or array.is_deleted():
-            return True
-        return array.is_ready()
+        return isinstance(array, BaseException) or is_gone(array) or is_ready(array)
 
     def release(self, why: str = "it was released") -> None:
         """Frees it now; further use raises. May be called twice."""

@@ -1,4 +1,4 @@
-"""Waiting for an array for a bounded time."""
+"""Waiting for an array for a bounded time, and asking whether it is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from .errors import RunTimeout
+
+
+def is_ready(array: Any) -> bool:
+    """It is computed, or will never be; arrays of random keys cannot be asked themselves."""
+    look = getattr(array, "is_ready", None)
+    if look is None:
+        keys = hasattr(array, "dtype") and jax.dtypes.issubdtype(  # pyright: ignore
+            array.dtype, jax.dtypes.prng_key
+        )
+        return jax.random.key_data(array).is_ready() if keys else True
+    return look()
+
+
+def is_gone(array: Any) -> bool:
+    """It was donated or deleted; what is no array never is."""
+    look = getattr(array, "is_deleted", None)
+    return look is not None and look()
 
 
 def wait_ready(array: Any, limit: float | None, what: Callable[[], str]) -> None:
@@ -16,7 +35,7 @@ def wait_ready(array: Any, limit: float | None, what: Callable[[], str]) -> None
     fiftieth of what it has waited, at most half a millisecond.
 
     Args:
-        array: anything with `is_ready` and `block_until_ready`.
+        array: a `jax.Array`, or what passes for one; anything else is there already.
         limit: seconds; None is no limit.
         what: says what is waited for, for the message.
 
@@ -26,7 +45,7 @@ def wait_ready(array: Any, limit: float | None, what: Callable[[], str]) -> None
     """
     if limit is not None:
         began = time.monotonic()
-        while not array.is_ready():
+        while not is_ready(array):
             waited = time.monotonic() - began
             if waited > limit:
                 raise RunTimeout(
@@ -34,4 +53,6 @@ def wait_ready(array: Any, limit: float | None, what: Callable[[], str]) -> None
                     "at what is in front of it"
                 )
             time.sleep(min(5e-4, max(1e-5, waited / 50)))
-    array.block_until_ready()
+    wait = getattr(array, "block_until_ready", None)
+    if wait is not None:
+        wait()

@@ -1,0 +1,62 @@
+"""What one run holds while it goes: bytes by island, and who still needs which slot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .plan import Plan
+    from .store import Store
+
+
+class Holding:
+    """An account of a run's slots, kept with the store.
+
+    Attributes:
+        left: parts that will still use a slot that several do.
+    """
+
+    def __init__(self, plan: Plan, store: Store, client: Client):
+        self._plan, self._store, self._client = plan, store, client.name
+        self.left = dict(plan.uses)
+        self._held: Counter[str] = Counter()  # bytes by island
+        self._dynamic: dict[int, int] = {}  # bytes of slots that conditional nodes filled
+
+    def reserved(self, island: str, peak: int, change: int) -> None:
+        """A segment is sent, for which the store has counted `peak`; `change` stays."""
+        self._held[island] += change
+        if peak != change:
+            self._store.note(island, self._client, change - peak)
+
+    def fill(self, slot: int, out: Any, island: str) -> None:
+        """A conditional node has filled a slot, with what nobody could foresee."""
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(out) if hasattr(leaf, "nbytes"))
+        self._dynamic[slot] = size
+        self._held[island] += size
+        self._store.note(island, self._client, size)
+
+    def size(self, slot: int) -> int:
+        """Bytes of a slot."""
+        return self._dynamic.get(slot) or self._plan.sizes[slot]
+
+    def drop(self, slot: int) -> None:
+        """It is empty, and no segment has counted that."""
+        size = self.size(slot)
+        self._dynamic.pop(slot, None)
+        if size:
+            island = self._plan.islands[slot]
+            self._held[island] -= size
+            self._store.note(island, self._client, -size)
+
+    def close(self) -> None:
+        """Nothing is held any more."""
+        for island, held in self._held.items():
+            if held:
+                self._store.note(island, self._client, -held)
+        self._held.clear()
+        self._dynamic.clear()
+        self.left.clear()
