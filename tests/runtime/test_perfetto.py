@@ -1,6 +1,7 @@
 """Traces obey Chrome's format, and say who made what and who woke whom."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -178,3 +179,12 @@ def test_programs_that_take_each_others_results_are_joined(system):
     _, arrows = check_format(perfetto(spans))
     assert len(arrows) == 2
     assert rt.summarise(spans).critical == tuple(spans)
+
+
+def test_the_example_of_the_page_runs(root, tmp_path, monkeypatch, capsys):
+    page = (root / "docs" / "tracing.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/tracing.md", "exec"), {})
+    assert "double ×2" in capsys.readouterr().out
+    check_format(json.loads((tmp_path / "trace.json").read_text()))
