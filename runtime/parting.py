@@ -58,7 +58,7 @@ def parted(
         calls: in program order.
         results: slots that the program returns.
         fixed: slots of constants.
-        lent: slots of arguments and constants, whose arrays are not ours.
+        lent: slots whose arrays are not ours alone: arguments, constants, copies that share memory.
         sizes: bytes by slot.
         made_by: node by slot.
     """

@@ -78,6 +78,7 @@ class _Lowering:
         self.island: dict[int, str] = {}
         self.constants: list[tuple[int, Any]] = []
         self.fixed: set[int] = set()  # slots of constants
+        self.aliases: set[int] = set()  # slots of copies that may share memory with their source
         self.steps: list[Call] = []
 
     def plan(self) -> Plan:
@@ -99,7 +100,7 @@ class _Lowering:
                 self.fixed.add(slot)
             elif node.kind == "conditional":
                 assert node.slice is not None
-                inputs = tuple(self.where[ref] for ref in node.inputs)
+                inputs = self._conditional_inputs(node, node.slice)
                 outputs = tuple(
                     # Its bytes are counted when it is there.
                     self._slot(
@@ -121,7 +122,7 @@ class _Lowering:
             for place in node.donated
             if self.graph.nodes[node.inputs[place].node].kind == "argument"
         )
-        lent = {*self.fixed, *(slot for slot, _ in arguments)}
+        lent = {*self.fixed, *self.aliases, *(slot for slot, _ in arguments)}
         parts, uses = parted(self.steps, outputs, self.fixed, lent, self.size, self.made_by)
         sizes = tuple(self.size[slot] for slot in range(len(self.size)))
         blank: list[Any] = [None] * len(sizes)
@@ -177,7 +178,7 @@ class _Lowering:
         assert node.slice is not None
         shapes = tuple(self.graph.shape(ref) for ref in node.inputs)
         executable = node.computation.executable(shapes)
-        inputs = self._moved(node, executable.inputs)
+        inputs = self._moved(node, node.inputs, executable.inputs)
         outputs = []
         for n, sharding in enumerate(executable.outputs):
             size = held_bytes(node.outputs[n], sharding)
@@ -196,10 +197,26 @@ class _Lowering:
             )
         )
 
-    def _moved(self, node: Node, shardings: Sequence[Sharding]) -> tuple[int, ...]:
-        """Slots of the inputs where the node can take them; all that must move, in one batch."""
+    def _conditional_inputs(self, node: Node, part: Slice) -> tuple[int, ...]:
+        """Slots of its inputs; what the host only reads, or is no array, stays where it is."""
+        assert node.conditional is not None
+        reads = node.conditional.reads
+        places = [
+            place
+            for place, ref in enumerate(node.inputs)
+            if place >= reads and not opaque(self.graph.shape(ref))
+        ]
+        refs = [node.inputs[place] for place in places]
+        moved = self._moved(node, refs, [part.sharding()] * len(refs))
+        found = dict(zip(places, moved, strict=True))
+        return tuple(found.get(n, self.where[ref]) for n, ref in enumerate(node.inputs))
+
+    def _moved(
+        self, node: Node, refs: Sequence[Ref], shardings: Sequence[Sharding]
+    ) -> tuple[int, ...]:
+        """Slots of inputs where the node can take them; all that must move, in one batch."""
         inputs, moves = [], []
-        for ref, wanted in zip(node.inputs, shardings, strict=True):
+        for ref, wanted in zip(refs, shardings, strict=True):
             slot = self.where[ref]
             have = self.sharding[slot]
             if have is not None and have == wanted:
@@ -218,6 +235,8 @@ class _Lowering:
                         None, wanted, size, self.made_by[slot], node.slice
                     )
                     moves.append((slot, self.copies[key], wanted))
+                    if have is None or have.device_set & wanted.device_set:
+                        self.aliases.add(self.copies[key])
             inputs.append(self.copies[key])
         if moves:
             sources, targets, shardings = zip(*moves, strict=True)

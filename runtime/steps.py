@@ -80,7 +80,7 @@ class Expansion:
         inputs: slots.
         outputs: slots.
         drop: slots that nobody needs after it.
-        lent: those of its inputs (by position) that are a caller's or a constant: never donated.
+        lent: those of its inputs (by position) whose arrays others may have: never donated.
         needs: as a segment's.
         shared: as a segment's.
     """

@@ -211,8 +211,10 @@ class _Over:
         groups = self._groups(read[0])
         copies = self._spread(wake, rows, {group.home for group in groups})
         buffers = list(copies)
-        if self.alike and 0 in {group.home for group in groups} and not wake.owns(1):
-            (buffers[0],) = self._wake(wake, "copy", 0, [rows])
+        if self.alike:
+            for h in {group.home for group in groups}:
+                if self._beside_first(h) if h else not wake.owns(1):
+                    (buffers[h],) = self._wake(wake, "copy", h, [buffers[h]])
         on_demand = bank if isinstance(bank, OnDemand) else None
         if on_demand:
             on_demand.expect([branch for group in groups for branch in group.branches])
@@ -267,6 +269,8 @@ class _Over:
             moved = wake.move([grads[h] for h in away], [self.owner.slices[h] for h in away])
             for h, grad in zip(away, moved, strict=True):
                 grads[h] = grad
+                if self.alike and self._beside_first(h) and not wake.owns(2 + h):
+                    (grads[h],) = self._wake(wake, "copy grad", h, [grad])
         buffers: list[Any] = [grad if h in used else None for h, grad in enumerate(grads)]
         if not self.alike:
             buffers = [
@@ -320,6 +324,10 @@ class _Over:
         if there is None:
             (there,) = self._wake(wake, blank, 0, [])
         return [there if part is None else part for part in parts]
+
+    def _beside_first(self, home: int) -> bool:
+        """It stands on the first slice's device, so that what is moved to it is no copy."""
+        return self.owner.slices[home].devices == self.owner.slices[0].devices
 
     # Nodes.
 
