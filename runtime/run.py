@@ -15,13 +15,14 @@ from jax._src.array import ArrayImpl  # the exact type, for a fast look
 
 from .conditional import Wake
 from .errors import Cancelled, IslandLost, RuntimeFault, RunTimeout, ValueReleased
-from .faults import blame, check_finite, fault, said
+from .faults import fault, said
 from .graph import Node
 from .holding import Holding
+from .sent import Sent
 from .steps import Expansion, Segment, Step
 from .telling import tell_given, tell_read, tell_step
 from .values import Value
-from .waiting import is_gone, wait_ready
+from .waiting import is_gone
 
 if TYPE_CHECKING:
     from .client import Client
@@ -31,25 +32,17 @@ if TYPE_CHECKING:
     from .system import Runtime
 
 
-class Run:
+class Run(Sent):
     """A program that was called.
 
     Its parts are sent in order by whatever thread comes by, under the run's lock: the one that
     called it, as far as nothing must be read; then those that ask for its results, or that call
     other programs of the same client.
 
-    Attributes:
-        system: the runtime.
-        plan: what it follows.
-        client: in whose name.
-        number: of this run, in traces.
-        failed: what nodes raised, by index.
     """
 
     def __init__(self, system: Runtime, plan: Plan, client: Client):
-        self.system, self.plan, self.client = system, plan, client
-        self.number = system.next_number()
-        self.failed: dict[int, BaseException] = {}
+        super().__init__(system, plan, client)
         self._slots: list[Any] = plan.blank.copy()
         self._todo: Sequence[int] = range(len(plan.parts))
         self._known: set[int] = set()  # parts that were conditional and are expanded
@@ -293,7 +286,7 @@ class Run:
     def _readable(self, part: Expansion) -> bool:
         conditional = part.node.conditional
         assert conditional is not None
-        if self._ill or self._stop is not None:
+        if self._stop is not None or (self._ill and self._poison(part.inputs) is not None):
             return True
         return all(self._slots[slot].is_ready() for slot in part.inputs[: conditional.reads])
 
@@ -400,64 +393,3 @@ class Run:
             self._holding.close()
             # Emptied and not only let go: the frames of an exception that was kept refer to it.
             slots.clear()
-
-    # Waiting and looking, without the lock.
-
-    def wait(self, array: Any, node: int, timeout: float | None = None) -> None:
-        """Waits for a result that was sent.
-
-        Raises:
-            NodeError: it failed, or what it depends on.
-            RunTimeout: it is not there in time.
-        """
-        limit = self.system.patience if timeout is None else timeout
-        try:
-            wait_ready(array, limit, lambda: self.node_name(node))
-        except RuntimeFault:
-            raise
-        except Exception as error:
-            self.system.settle()
-            found = blame(self.plan.graph, self.failed, node, error)
-            raise found from found.__cause__
-        self.system.settle()
-
-    def wait_for(self, array: Any, node: int, patience: float | None) -> None:
-        """Waits until something in flight ends, well or not."""
-        try:
-            wait_ready(array, patience, lambda: self.node_name(node))
-        except RuntimeFault:
-            raise
-        except Exception:
-            pass  # `look` keeps it, and who asks for the result is told
-
-    def look(self, node: int, array: Any) -> None:
-        """Keeps what a node that has ended raised."""
-        try:
-            array.block_until_ready()
-        except Exception as error:
-            if not is_gone(array):
-                self.failed.setdefault(node, error)
-
-    def check_finite(self, node: int, outs: Sequence[Any], name: str) -> None:
-        """Raises NotFiniteError if there is a NaN or an infinity among them."""
-        check_finite(self.plan.graph, node, outs, name)
-
-    # Names.
-
-    def island_of(self, node: int) -> Island | None:
-        """Where a node is; None of arguments and constants."""
-        part = self.plan.graph.nodes[node].slice
-        return None if part is None else part.island
-
-    def island_name(self, node: int) -> str:
-        """Its name; "" of arguments and constants."""
-        island = self.island_of(node)
-        return "" if island is None else island.name
-
-    def node_name(self, node: int) -> str:
-        """For messages."""
-        graph = self.plan.graph
-        return f"node {graph.nodes[node].name!r} of program {graph.name!r}"
-
-    def __repr__(self) -> str:
-        return f"run {self.number} of program {self.plan.graph.name!r}"

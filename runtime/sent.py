@@ -1,0 +1,90 @@
+"""What of a run needs no lock: waiting for what was sent, what has failed, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import RuntimeFault
+from .faults import blame, check_finite
+from .waiting import is_gone, wait_ready
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .plan import Plan
+    from .resources import Island
+    from .system import Runtime
+
+
+class Sent:
+    """The nodes of a run that are on their way.
+
+    Attributes:
+        system: the runtime.
+        plan: what it follows.
+        client: in whose name.
+        number: of this run, in traces.
+        failed: what nodes raised, by index.
+    """
+
+    def __init__(self, system: Runtime, plan: Plan, client: Client):
+        self.system, self.plan, self.client = system, plan, client
+        self.number = system.next_number()
+        self.failed: dict[int, BaseException] = {}
+
+    def wait(self, array: Any, node: int, timeout: float | None = None) -> None:
+        """Waits for a result that was sent.
+
+        Raises:
+            NodeError: it failed, or what it depends on.
+            RunTimeout: it is not there in time.
+        """
+        limit = self.system.patience if timeout is None else timeout
+        try:
+            wait_ready(array, limit, lambda: self.node_name(node))
+        except RuntimeFault:
+            raise
+        except Exception as error:
+            self.system.settle()
+            found = blame(self.plan.graph, self.failed, node, error)
+            raise found from found.__cause__
+        self.system.settle()
+
+    def wait_for(self, array: Any, node: int, patience: float | None) -> None:
+        """Waits until something in flight ends, well or not."""
+        try:
+            wait_ready(array, patience, lambda: self.node_name(node))
+        except RuntimeFault:
+            raise
+        except Exception:
+            pass  # `look` keeps it, and who asks for the result is told
+
+    def look(self, node: int, array: Any) -> None:
+        """Keeps what a node that has ended raised."""
+        try:
+            array.block_until_ready()
+        except Exception as error:
+            if not is_gone(array):
+                self.failed.setdefault(node, error)
+
+    def check_finite(self, node: int, outs: Sequence[Any], name: str) -> None:
+        """Raises NotFiniteError if there is a NaN or an infinity among them."""
+        check_finite(self.plan.graph, node, outs, name)
+
+    def island_of(self, node: int) -> Island | None:
+        """Where a node is; None of arguments and constants."""
+        part = self.plan.graph.nodes[node].slice
+        return None if part is None else part.island
+
+    def island_name(self, node: int) -> str:
+        """Its name; "" of arguments and constants."""
+        island = self.island_of(node)
+        return "" if island is None else island.name
+
+    def node_name(self, node: int) -> str:
+        """For messages."""
+        graph = self.plan.graph
+        return f"node {graph.nodes[node].name!r} of program {graph.name!r}"
+
+    def __repr__(self) -> str:
+        return f"run {self.number} of program {self.plan.graph.name!r}"
