@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .computations import Computation
 from .conditional import Conditional, Wake
@@ -80,13 +81,24 @@ def while_loop(
     if len(said) != 1 or said[0].shape or said[0].dtype != bool:
         raise ProgramError(f"the condition of loop {name!r} makes {said}, not a scalar bool")
 
+    same, _ = Computation(
+        lambda kept: jax.tree.map(jnp.copy, kept),
+        body.slice,
+        name=name,
+        in_specs=(body.in_specs,) if body.in_specs is None else body.in_specs,
+        out_specs=body.out_specs,
+    ).flat((carried,))
+
     def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
         arrays = list(inputs)
-        for _ in range(bound):
+        for turn in range(bound):
             (going,) = wake.call(
                 flat_condition.executable(shapes), arrays, condition.slice, condition.name
             )
             if not bool(wake.read(going)):
+                # What it was given may be donated to another later.
+                if turn == 0:
+                    return wake.call(same.executable(shapes), arrays, body.slice, name)
                 break
             arrays = wake.call(flat_body.executable(shapes), arrays, body.slice, body.name)
         return arrays
@@ -94,6 +106,7 @@ def while_loop(
     def compile_ahead() -> None:
         flat_condition.executable(shapes)
         flat_body.executable(shapes)
+        same.executable(shapes)
 
     what = Conditional(name, 0, expand, None, compile_ahead)
     outs = made.conditional(what, body.slice, places, shapes)
