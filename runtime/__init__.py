@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .errors import SliceError as SliceError
     from .errors import StoreFull as StoreFull
     from .errors import ValueReleased as ValueReleased
+    from .gates import Gate as Gate
     from .graph import Graph as Graph
     from .graph import Node as Node
     from .graph import Ref as Ref
@@ -99,6 +100,7 @@ _FILES = {
         "StoreFull",
         "ValueReleased",
     ],
+    "gates": ["Gate"],
     "graph": ["Graph", "Node", "Ref"],
     "buckets": ["Ladder", "ladder"],
     "loops": ["repeat", "while_loop"],

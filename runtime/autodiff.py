@@ -284,15 +284,17 @@ class _Differentiated:
         for n, shape in enumerate(node.outputs):
             found = pieces.pop(Ref(node.index, n), [])
             grads.append(self._summed(made, found, shape, node))
-        backwards, outputs = what.backward.differentiated()
-        counts, rows, branches = node.inputs
-        leaves = [kept[node.index], values[branches], *grads]
-        found, *parts = made.conditional(backwards, node.slice, leaves, outputs)
-        if branches in self.flows:
-            pieces.setdefault(branches, []).append(found)
-        if rows in self.flows and parts:
-            whole = parts[0] if len(parts) == 1 else _Spread(tuple(parts), values[counts])
-            pieces.setdefault(rows, []).append(whole)
+        back = what.backward.differentiated()
+        taken = [values[node.inputs[place]] for place in back.takes]
+        leaves = [kept[node.index], *taken, *grads]
+        found = iter(made.conditional(back.conditional, node.slice, leaves, back.outputs))
+        for given in back.gives:
+            ref, parts = node.inputs[given.input], [next(found) for _ in range(given.parts)]
+            if ref in self.flows:
+                whole: Any = parts[0]
+                if given.parts > 1:
+                    whole = _Spread(tuple(parts), values[node.inputs[given.counts]])
+                pieces.setdefault(ref, []).append(whole)
 
     def _summed(self, made: Builder, found: list[Any], shape: Shape, node: Node) -> Traced:
         """One cotangent out of any number of pieces."""

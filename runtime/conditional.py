@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
 
 from .computations import Executable
 from .errors import NodeError
+from .graph import Shape
 from .resources import Slice
 from .steps import LONGEST
 from .telling import Woken
@@ -39,13 +40,58 @@ class Conditional:
     name: str
     reads: int
     expand: Callable[[Wake, list[np.ndarray], list[Any]], Sequence[Any]]
-    backward: Any = None
+    backward: Differentiable | None = None
     compile: Callable[[], None] | None = None
 
     @property
     def donated(self) -> tuple[int, ...]:
         """It takes over nothing for certain; see `Wake.owns`."""
         return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a backward node gives an input of its forward.
+
+    Attributes:
+        input: position.
+        parts: how many outputs make the cotangent, one for each slice of a switch.
+        counts: position of the input that tells whose rows are in which part.
+    """
+
+    input: int
+    parts: int = 1
+    counts: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Backward:
+    """The backward node of a conditional one.
+
+    Attributes:
+        conditional: the node; its inputs are what the forward kept, `takes`, and a cotangent for
+            each output of the forward.
+        takes: positions of the forward's inputs that it needs.
+        outputs: shapes.
+        gives: whose cotangents the outputs are, in order.
+    """
+
+    conditional: Conditional
+    takes: tuple[int, ...]
+    outputs: list[Shape]
+    gives: tuple[Given, ...]
+
+
+class Differentiable(Protocol):
+    """How `value_and_grad` goes through a conditional node."""
+
+    def forward_keeping(self) -> tuple[Conditional, list[Shape]]:
+        """The node that also gives, last and opaque, what its backward needs."""
+        ...
+
+    def differentiated(self) -> Backward:
+        """The node back."""
+        ...
 
 
 class Wake:
