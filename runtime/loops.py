@@ -66,6 +66,9 @@ def while_loop(
         raise ProgramError(f"loop {name!r}: its condition and body are on different slices")
     if body.donate or condition.donate:
         raise ProgramError(f"loop {name!r}: its computations donate, and a loop reads them again")
+    if any(x.in_specs is not None or x.out_specs is not None for x in (condition, body)):
+        raise ProgramError(f"loop {name!r}: its computations spread what is carried, which every "
+            "device of their slice has whole: leave in_specs and out_specs out")
     leaves, tree = jax.tree.flatten(carry)
     places = [made.place(leaf, name) for leaf in leaves]
     shapes = tuple(Shape(place.shape, place.dtype) for place in places)
@@ -81,13 +84,8 @@ def while_loop(
     if len(said) != 1 or said[0].shape or said[0].dtype != bool:
         raise ProgramError(f"the condition of loop {name!r} makes {said}, not a scalar bool")
 
-    same, _ = Computation(
-        lambda kept: jax.tree.map(jnp.copy, kept),
-        body.slice,
-        name=name,
-        in_specs=(body.in_specs,) if body.in_specs is None else body.in_specs,
-        out_specs=body.out_specs,
-    ).flat((carried,))
+    copy = Computation(lambda kept: jax.tree.map(jnp.copy, kept), body.slice, name=name)
+    same, _ = copy.flat((carried,))
 
     def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
         arrays = list(inputs)
