@@ -67,8 +67,10 @@ def while_loop(
     if body.donate or condition.donate:
         raise ProgramError(f"loop {name!r}: its computations donate, and a loop reads them again")
     if any(x.in_specs is not None or x.out_specs is not None for x in (condition, body)):
-        raise ProgramError(f"loop {name!r}: its computations spread what is carried, which every "
-            "device of their slice has whole: leave in_specs and out_specs out")
+        raise ProgramError(
+            f"loop {name!r}: its computations spread what is carried, which every "
+            "device of their slice has whole: leave in_specs and out_specs out"
+        )
     leaves, tree = jax.tree.flatten(carry)
     places = [made.place(leaf, name) for leaf in leaves]
     shapes = tuple(Shape(place.shape, place.dtype) for place in places)
