@@ -66,7 +66,7 @@ class Checkpoints:
         """Args:
         folder: `checkpoints/` of the run; made when something is first saved.
         config: how many to keep.
-        fingerprint: nested dictionaries (`to_dict(config)`); a checkpoint of another one is
+        fingerprint: nested dictionaries (`fingerprint(config)`); a checkpoint of another one is
             refused.
         """
         self._folder = Path(folder).absolute()

@@ -10,6 +10,8 @@ from ..datasets.config import DataConfig, ImageDataConfig
 from ..models import PalmConfig, TwoTowerConfig, VmoeConfig
 from ..models.config import ModelConfig
 
+Execution = Literal["fused", "pathways", "auto"]
+
 
 @dataclasses.dataclass(frozen=True)
 class RouterLossConfig:
@@ -127,6 +129,11 @@ class Experiment:
             docs/training.md says what must fit and what is resized.
         freeze: places in the tree whose parameters stay as they began (locked-image tuning:
             `image`).
+        execution: `fused` is one program a step; `pathways` runs those experts alone that are
+            chosen; `auto` tries both and goes on with the faster (docs/execution.md). A run may be
+            resumed under another.
+        expert_updates: by `pathways`, `exact` optimiser steps equal the fused ones; `sparse` leaves
+            experts that sleep as they are.
     """
 
     model: Any = None
@@ -142,6 +149,8 @@ class Experiment:
     devices: int = 0
     init: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    execution: Execution = "fused"
+    expert_updates: Literal["exact", "sparse"] = "exact"
 
 
 @dataclasses.dataclass(frozen=True)

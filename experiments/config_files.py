@@ -46,6 +46,19 @@ def from_dict(data: Any, kind: type[_Config] = ExperimentConfig) -> _Config:
     return config
 
 
+def fingerprint(config: Experiment) -> dict[str, Any]:
+    """What a run's checkpoints depend on, as nested dictionaries.
+
+    How a step is executed is not: a run goes on under either. Fields that came later are left out
+    where they have their default, so that what was saved before them still fits.
+    """
+    found = to_dict(config)
+    del found["execution"]
+    if found["expert_updates"] == "exact":
+        del found["expert_updates"]
+    return found
+
+
 def field_types(kind: type = ExperimentConfig, prefix: str = "") -> dict[str, Any]:
     """Dotted key to type of every value in a config dataclass, in order.
 

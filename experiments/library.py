@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from .checkpoints import Checkpoints
 from .config import ContrastiveConfig, Experiment, ExperimentConfig, kind_of
-from .config_files import to_dict
+from .config_files import fingerprint
 from .contrastive import pair_model
 from .errors import RunError
 from .run_folder import RunFolder
@@ -146,7 +146,7 @@ def read_run(folder: str | Path, step: int | None = None) -> Trained:
     """
     run = RunFolder(folder)
     config, _ = run.read()
-    checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
+    checkpoints = Checkpoints(run.checkpoints, config.checkpoint, fingerprint(config))
     try:
         found, params = checkpoints.restore_params(step)
     finally:
@@ -200,7 +200,7 @@ def untrained_run(folder: str | Path, config: ContrastiveConfig | None = None) -
     config = dataclasses.replace(config, model=model)
     with RunFolder(folder).start(config, "untrained") as run:
         run.adopt_tokenizer(tokenizer.path)
-        checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
+        checkpoints = Checkpoints(run.checkpoints, config.checkpoint, fingerprint(config))
         checkpoints.save(0, {"params": _random_params(config)})
         checkpoints.close()
         run.mark_finished(0)

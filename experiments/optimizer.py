@@ -8,6 +8,7 @@ import jax
 import optax
 from optax import contrib
 
+from .across_experts import Blocks
 from .config import OptimizerConfig
 from .palm_optimizer import palm_learning_rate, palm_optimizer
 
@@ -34,16 +35,22 @@ def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
     return optax.join_schedules([ramp, after], [warm])
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, steps: int, blocks: Blocks | None = None
+) -> optax.GradientTransformation:
     """The optimiser of a run.
 
     `muon`: hidden matrices (attention, MLPs; each expert's on its own) by Muon (Jordan 2024),
     everything else by Adam at `adam_lr`. `adamw` and `adafactor` are optax's, `palm` is
     `palm_optimizer`. Weight decay is decoupled and on matrices only, but `palm`'s is its own.
+    The state has the same structure with any `blocks`, which are optax's own unless given.
     """
+    blocks = blocks or Blocks()
     if config.name == "palm":
         steady = max(1, config.warmup)
-        return palm_optimizer(config.lr, steady, momentum=config.b1, clip=config.clip)
+        return palm_optimizer(
+            config.lr, steady, momentum=config.b1, clip=config.clip, blocks=blocks
+        )
     rate = learning_rate(config, steps)
     if config.name == "muon":
         ratio = config.adam_lr / config.lr
@@ -62,11 +69,17 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
             rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed
         )
     else:
-        optimizer = optax.adafactor(
-            rate, weight_decay_rate=config.weight_decay, weight_decay_mask=decayed
+        # `optax.adafactor` with its defaults, in parts of which some may be given.
+        optimizer = optax.chain(
+            optax.scale_by_factored_rms(),
+            blocks.clip_by_block_rms(1.0),
+            optax.scale_by_learning_rate(rate, flip_sign=False),
+            blocks.scale_by_param_block_rms(1e-3),
+            optax.add_decayed_weights(config.weight_decay, mask=decayed),
+            optax.scale(-1),
         )
     if config.clip:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.clip), optimizer)
+        optimizer = optax.chain(blocks.clip_by_global_norm(config.clip), optimizer)
     return optimizer
 
 

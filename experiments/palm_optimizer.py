@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
+from .across_experts import Blocks
+
 
 def palm_learning_rate(lr: float = 1e-2, constant_steps: int = 10_000) -> optax.Schedule:
     """`lr` for so many steps k = 1, 2, …, then lr · sqrt(constant_steps / k).
@@ -26,6 +28,7 @@ def palm_optimizer(
     decay: float = 0.8,
     clip: float = 1.0,
     min_scale: float = 1e-3,
+    blocks: Blocks | None = None,
 ) -> optax.GradientTransformation:
     """Adam in effect, with steps in proportion to the size of what they change.
 
@@ -47,13 +50,15 @@ def palm_optimizer(
         decay: the exponent of β₂.
         clip: largest global norm of the gradients; 0 is off.
         min_scale: below this RMS (of zeros, say) parameters move as if they had it.
+        blocks: how norms and RMS are taken; None is as optax does.
     """
+    blocks = blocks or Blocks()
     rate = palm_learning_rate(lr, constant_steps)
     return optax.chain(
-        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        blocks.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.scale_by_factored_rms(factored=False, decay_rate=decay),
         optax.scale_by_learning_rate(rate, flip_sign=False),
-        optax.scale_by_param_block_rms(min_scale),
+        blocks.scale_by_param_block_rms(min_scale),
         optax.ema(momentum, debias=False),
         optax.add_decayed_weights(lambda count: rate(count) ** 2),
         optax.scale(-1.0),

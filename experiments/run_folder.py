@@ -9,7 +9,14 @@ from typing import Any
 
 from . import provenance
 from .config import KINDS, Experiment, kind_of
-from .config_files import FORMAT, describe_differences, differences, from_dict, to_dict
+from .config_files import (
+    FORMAT,
+    describe_differences,
+    differences,
+    fingerprint,
+    from_dict,
+    to_dict,
+)
 from .errors import RunError
 from .files import canonical_json, copy_file, write_json
 from .lock import FolderLock
@@ -124,7 +131,7 @@ class RunFolder:
                 )
             return False
         old, _ = self.read()
-        changes = differences(to_dict(old), to_dict(config))
+        changes = differences(fingerprint(old), fingerprint(config))
         if self.finished:
             raise RunError(
                 f"the run {self.path} is finished; look at it with `byways evaluate {self.path}` "

@@ -15,16 +15,17 @@ import numpy as np
 from .checkpoints import Checkpoints
 from .compilation_cache import enable_compilation_cache
 from .config import Experiment
-from .config_files import to_dict
+from .config_files import fingerprint
 from .errors import Interrupted, RunError
 from .flop_meter import FlopMeter
 from .initial_weights import begin_with
 from .interrupts import Interrupts
 from .metrics_log import MetricsLog
+from .prepare import prepare
 from .progress import TrainingProgress
 from .run_folder import RunFolder
 from .train_data import open_training_data
-from .train_state import State, Training, prepare
+from .train_state import State, Training
 from .validate import check
 from .validation import Validation, validation_of
 
@@ -56,7 +57,7 @@ def train(config: Experiment, folder: Path | str, preset: str = "") -> Path:
     with RunFolder(folder).start(config, preset) as run, Interrupts() as interrupts:
         data = open_training_data(config, run)
         training = prepare(config)
-        checkpoints = Checkpoints(run.checkpoints, config.checkpoint, to_dict(config))
+        checkpoints = Checkpoints(run.checkpoints, config.checkpoint, fingerprint(config))
         state = training.start()
         restored = checkpoints.latest(state)
         first, news = 0, []
@@ -65,6 +66,7 @@ def train(config: Experiment, folder: Path | str, preset: str = "") -> Path:
             data.set_state(restored.extra["data"])
         elif config.init:
             state["params"], news = begin_with(config, state["params"])
+        state = training.enter(state)
         log = MetricsLog(run.metrics_file, first, run.tensorboard)
         run.record_start(config.seed, first if restored else None)
         validation = validation_of(config, run)
@@ -147,7 +149,7 @@ class _Loop:
             self.progress.advance(step)
             if step == config.steps or (config.eval_every and step % config.eval_every == 0):
                 began = time.perf_counter()
-                metrics = self.validation.scores(state["params"])
+                metrics = self.validation.scores(self.training.params(state))
                 score = metrics.get(self.validation.headline)
                 took = time.perf_counter() - began
                 self.log.write(step, "validation", metrics, {"seconds": took})
@@ -156,7 +158,9 @@ class _Loop:
             stop = self.interrupts.requested
             if stop or step == config.steps or step % config.checkpoint.every == 0:
                 self.check_losses(leave=0)
-                self.checkpoints.save(step, state, {"data": data.get_state()}, score)
+                canonical = self.training.canonical(state)
+                self.checkpoints.save(step, canonical, {"data": data.get_state()}, score)
+                del canonical
                 score = None
             if stop and step < config.steps:
                 self.checkpoints.wait()

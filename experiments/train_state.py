@@ -19,7 +19,7 @@ from .errors import ConfigError
 from .freezing import leave_frozen, stop_frozen, trained_mask
 from .loss_free import balance_biases
 from .optimizer import learning_rate, make_optimizer
-from .task import Task
+from .task import Parts, Task
 from .tasks import task_of
 
 State = dict[str, Any]
@@ -36,6 +36,11 @@ class Training:
         step: (state, batch) -> (state, loss); compiled, and the state is donated.
         put: a NumPy batch -> on the devices, sharded along B.
         read: state -> the metrics since the last call, and the state with an empty `interval`.
+        home: where the canonical state is.
+        enter: the canonical state, which `start` gives and checkpoints hold -> the one that `step`,
+            `read` and the rest take.
+        canonical: its inverse, bit for bit.
+        params: such a state -> the parameters, (E, …) where they are of experts.
     """
 
     task: Task
@@ -43,6 +48,10 @@ class Training:
     step: Callable[[State, dict[str, Array]], tuple[State, Array]]
     put: Callable[[dict[str, np.ndarray]], dict[str, Array]]
     read: Callable[[State], tuple[dict[str, Array], State]]
+    home: jax.sharding.Sharding
+    enter: Callable[[State], State] = lambda state: state
+    canonical: Callable[[State], State] = lambda state: state
+    params: Callable[[State], Any] = lambda state: state["params"]
 
 
 def local_mesh(devices: int) -> Mesh:
@@ -78,21 +87,7 @@ def prepare(config: Experiment) -> Training:
     whole = NamedSharding(mesh, PartitionSpec())
     along_batch = NamedSharding(mesh, PartitionSpec("data"))
     task = task_of(config)
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    trained = None
-    if config.freeze:
-        shapes = jax.eval_shape(lambda: initial_params(config))
-        trained = trained_mask(shapes, config.freeze)
-        optimizer = leave_frozen(optimizer, trained)
-
-    def start() -> State:
-        params = initial_params(config)
-        state = {
-            "params": params,
-            "opt_state": optimizer.init(params),
-            "step": jnp.zeros((), jnp.int32),
-        }
-        return state | {"interval": empty_interval(task, params, config.batch_size)}
+    optimizer, trained = whole_optimizer(config)
 
     def moving(params: Any) -> Any:
         return params if trained is None else stop_frozen(params, trained)
@@ -105,15 +100,12 @@ def prepare(config: Experiment) -> Training:
         )
         (loss, (parts, sums)), grads = gradient(state["params"])
         updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
-        parts["grad_norm"] = optax.tree.norm(grads)
-        one = {"parts": parts, "routing": sums, "steps": jnp.ones(())}
-        interval = jax.tree.map(jnp.add, state["interval"], one)
+        norm = optax.tree.norm(grads)
         params = optax.apply_updates(state["params"], updates)
         new = {
             "params": balance_biases(state["params"], params, sums, task.routers),
             "opt_state": opt_state,
-            "step": state["step"] + 1,
-            "interval": interval,
+            **with_step(state["step"], state["interval"], parts, sums, norm),
         }
         return new, loss
 
@@ -128,16 +120,46 @@ def prepare(config: Experiment) -> Training:
 
     return Training(
         task=task,
-        start=jax.jit(start, out_shardings=whole),
+        start=jax.jit(lambda: initial_state(config, task, optimizer), out_shardings=whole),
         step=jax.jit(step, donate_argnums=0, out_shardings=(whole, whole)),
         put=put,
         read=jax.jit(read, donate_argnums=0, out_shardings=whole),
+        home=whole,
     )
 
 
 def initial_params(config: Experiment) -> Any:
     """Fresh float32 parameters, drawn from the config's seed."""
     return task_of(config).init(jax.random.key(config.seed))
+
+
+def whole_optimizer(config: Experiment) -> tuple[optax.GradientTransformation, Any]:
+    """The optimiser of all parameters, and which of them are trained; None is all."""
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    if not config.freeze:
+        return optimizer, None
+    shapes = jax.eval_shape(lambda: initial_params(config))
+    trained = trained_mask(shapes, config.freeze)
+    return leave_frozen(optimizer, trained), trained
+
+
+def initial_state(config: Experiment, task: Task, optimizer: optax.GradientTransformation) -> State:
+    """The canonical state at step 0."""
+    params = initial_params(config)
+    state = {
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "step": jnp.zeros((), jnp.int32),
+    }
+    return state | {"interval": empty_interval(task, params, config.batch_size)}
+
+
+def with_step(
+    step: Array, interval: dict[str, Any], parts: Parts, sums: Any, norm: Array
+) -> dict[str, Any]:
+    """The state's counters with one more step in them."""
+    one = {"parts": parts | {"grad_norm": norm}, "routing": sums, "steps": jnp.ones(())}
+    return {"step": step + 1, "interval": jax.tree.map(jnp.add, interval, one)}
 
 
 def empty_interval(task: Task, params: Any, batch_size: int) -> dict[str, Any]:

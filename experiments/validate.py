@@ -14,6 +14,7 @@ from .config import (
 )
 from .config_files import choices, field_types, flatten, to_dict
 from .errors import ConfigError
+from .execution import training_problems
 from .suggest import nearest
 from .validate_model import moe_problems, shape_problems, tokens_of, towers
 from .validate_ranges import range_problems
@@ -43,7 +44,7 @@ def problems_of(config: Experiment, devices: int | None = None) -> list[str]:
         found += _batch(config, devices)
         if not found:
             found += _groups(config)
-    return [*found, *_data(config)]
+    return [*found, *_execution(config), *_data(config)]
 
 
 def check(config: _Config, devices: int | None = None) -> _Config:
@@ -117,6 +118,16 @@ def _groups(config: Experiment) -> Iterator[str]:
                 f"{model.moe.group_size} to {tokens_of(model) * (batch // chunks)} or less, or the "
                 "chunks"
             )
+
+
+def _execution(config: Experiment) -> Iterator[str]:
+    if config.execution != "fused":
+        yield from training_problems(config.model)
+    if config.expert_updates == "sparse" and config.execution != "pathways":
+        yield (
+            f"expert_updates is 'sparse' with execution {config.execution!r}, whose updates are of "
+            "all experts; set --execution pathways, or --expert-updates exact"
+        )
 
 
 def _data(config: Experiment) -> Iterator[str]:
