@@ -22,7 +22,7 @@ def shape_of(leaf: Any, where: str) -> Shape:
         return OPAQUE
     kind = getattr(leaf, "dtype", None)
     if kind is not None and hasattr(leaf, "shape"):
-        if kind != jax.dtypes.float0 and not jax.dtypes.issubdtype(kind, jax.dtypes.extended):
+        if kind != jax.dtypes.float0 and not jnp.issubdtype(kind, jax.dtypes.extended):
             kind = jax.dtypes.canonicalize_dtype(kind)
         return Shape(tuple(leaf.shape), kind)
     if isinstance(leaf, (bool, int, float, complex, np.generic)):

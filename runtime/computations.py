@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec, Sharding
 
 from .abstract import shape_of
@@ -308,7 +309,7 @@ def _spread(specs: Any, tree: Any, what: str) -> tuple[PartitionSpec | None, ...
 
 
 def _is_keys(shape: Shape) -> bool:
-    return jax.dtypes.issubdtype(shape.dtype, jax.dtypes.extended)
+    return jnp.issubdtype(shape.dtype, jax.dtypes.extended)
 
 
 def _key(inputs: tuple[Shape, ...]) -> tuple:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from .graph import Graph, Node, Ref, Shape
+from .graph import Graph, Node, Ref, Shape, opaque
 from .resources import Slice
 
 
@@ -98,13 +98,15 @@ def mesh_text(part: Slice) -> str:
 
 
 def shape_text(shape: Shape) -> str:
-    """`float32[8,16]`.
+    """`float32[8,16]`; what is no array, a switch's parameters or their gradients, is `branches`.
 
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> shape_text(jax.ShapeDtypeStruct((8, 16), jnp.float32))
         'float32[8,16]'
     """
+    if opaque(shape):
+        return "branches"
     return f"{shape.dtype}[{','.join(map(str, shape.shape))}]"
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import jax
 from jax.sharding import Sharding
 
+from .computations import Executable, FlatComputation
+from .errors import RuntimeFault
+from .faults import fault
 from .graph import Graph, Node, Ref, Shape, opaque
 from .parting import Call, parted
 from .resources import Slice
@@ -54,7 +57,8 @@ class Plan:
     @property
     def fresh(self) -> bool:
         """Its slices stand where they stood."""
-        return all([part.version == version for part, version in self.versions])
+        # A list: faster than a generator, and this is in front of every call.
+        return all([part.version == version for part, version in self.versions])  # noqa: C419
 
 
 def lower(graph: Graph) -> Plan:
@@ -62,7 +66,7 @@ def lower(graph: Graph) -> Plan:
 
     Raises:
         SliceError, IslandLost: a slice has no devices.
-        whatever the compiler raises.
+        NodeError: a node cannot be compiled; its cause is what the compiler raised.
     """
     return _Lowering(graph).plan()
 
@@ -143,13 +147,23 @@ class _Lowering:
             tuple(self.island[slot] for slot in range(len(sizes))),
         )
 
+    def _executable(
+        self, node: Node, flat: FlatComputation, shapes: tuple[Shape, ...]
+    ) -> Executable:
+        try:
+            return flat.executable(shapes)
+        except RuntimeFault:
+            raise
+        except Exception as error:
+            raise fault(self.graph, node.index, error) from error
+
     def _first_shardings(self) -> dict[Ref, Sharding]:
         """Where arguments and constants go: to whom they are first given."""
         wanted: dict[Ref, Sharding] = {}
         for node in self.graph.nodes:
             if node.computation is not None:
                 shapes = tuple(self.graph.shape(ref) for ref in node.inputs)
-                shardings = node.computation.executable(shapes).inputs
+                shardings = self._executable(node, node.computation, shapes).inputs
                 for ref, sharding in zip(node.inputs, shardings, strict=True):
                     wanted.setdefault(ref, sharding)
             elif node.conditional is not None and node.slice is not None:
@@ -177,7 +191,7 @@ class _Lowering:
         assert node.computation is not None
         assert node.slice is not None
         shapes = tuple(self.graph.shape(ref) for ref in node.inputs)
-        executable = node.computation.executable(shapes)
+        executable = self._executable(node, node.computation, shapes)
         inputs = self._moved(node, node.inputs, executable.inputs)
         outputs = []
         for n, sharding in enumerate(executable.outputs):

@@ -108,7 +108,15 @@ class Program:
             name = f"arg{jax.tree_util.keystr(path)}"
             places.append(made.argument(shape_of(leaf, f"program {self.name!r}"), name))
         with tracing(made):
-            result = self.fn(*jax.tree.unflatten(tree, places))
+            try:
+                result = self.fn(*jax.tree.unflatten(tree, places))
+            except ValueError as error:
+                if "__jax_array__" not in str(error):
+                    raise
+                raise ProgramError(
+                    f"program {self.name!r} calls a function of JAX with a traced value outside a "
+                    "computation: a program only calls computations, so put this work into one"
+                ) from error
         graph = made.graph(tree, result)
         if not slices_of(graph):
             raise ProgramError(

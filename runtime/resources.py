@@ -13,10 +13,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
+from .devices import Device
 from .errors import IslandLost, SliceError
 
 
@@ -29,7 +29,7 @@ class Island:
         lost: the island is gone, with all that was on it.
     """
 
-    def __init__(self, name: str, devices: Sequence[jax.Device]):
+    def __init__(self, name: str, devices: Sequence[Device]):
         self.name, self.devices, self.lost = name, list(devices), False
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class Slice:
     def __init__(self, manager: ResourceManager, island: Island, shape: Mapping[str, int]):
         self.island, self.shape, self.version = island, dict(shape), 0
         self._manager = manager
-        self._devices: tuple[jax.Device, ...] | None = None
+        self._devices: tuple[Device, ...] | None = None
 
     @property
     def system(self) -> Any:
@@ -61,7 +61,7 @@ class Slice:
         return math.prod(self.shape.values())
 
     @property
-    def devices(self) -> tuple[jax.Device, ...]:
+    def devices(self) -> tuple[Device, ...]:
         """The physical devices, in the mesh's order.
 
         Raises:
@@ -118,11 +118,11 @@ class VirtualDeviceSet:
 class ResourceManager:
     """Maps slices onto the least loaded devices of their island, and maps them again on change."""
 
-    def __init__(self, islands: Mapping[str, Sequence[jax.Device]]):
+    def __init__(self, islands: Mapping[str, Sequence[Device]]):
         if not islands:
             raise SliceError("a runtime needs an island, and was given none")
         self.islands = {name: Island(name, devices) for name, devices in islands.items()}
-        seen: dict[jax.Device, str] = {}
+        seen: dict[Device, str] = {}
         for island in self.islands.values():
             if not island.devices:
                 raise SliceError(f"island {island.name!r} has no devices")
@@ -164,7 +164,7 @@ class ResourceManager:
             self._slices.add(part)
         return part
 
-    def add_device(self, island: str, device: jax.Device) -> None:
+    def add_device(self, island: str, device: Device) -> None:
         """Adds a device; slices that had none to stand on get theirs."""
         with self._lock:
             place = self.island(island)
@@ -175,7 +175,7 @@ class ResourceManager:
                 if part.island is place and part._devices is None and not place.lost:
                     self._place(part)
 
-    def remove_device(self, island: str, device: jax.Device) -> list[Slice]:
+    def remove_device(self, island: str, device: Device) -> list[Slice]:
         """Takes a device away; slices on it move to others, or wait for new ones.
 
         Returns:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from .client import Client
+from .devices import Device
 from .resources import Island, ResourceManager, Slice, VirtualDeviceSet
 from .scheduler import GangScheduler
 from .store import Store
@@ -37,7 +38,7 @@ class Runtime:
 
     def __init__(
         self,
-        islands: Mapping[str, Sequence[jax.Device]] | None = None,
+        islands: Mapping[str, Sequence[Device]] | None = None,
         *,
         memory_budget: int | None = None,
         window: int = 16,
@@ -99,7 +100,7 @@ class Runtime:
         """
         return VirtualDeviceSet(self.resources, self.resources.island(island))
 
-    def add_device(self, island: str, device: jax.Device) -> None:
+    def add_device(self, island: str, device: Device) -> None:
         """Adds a device to an island; slices that were left without devices stand on it.
 
         Raises:
@@ -107,7 +108,7 @@ class Runtime:
         """
         self.resources.add_device(island, device)
 
-    def remove_device(self, island: str, device: jax.Device) -> list[Slice]:
+    def remove_device(self, island: str, device: Device) -> list[Slice]:
         """Takes a device away, when all programs that were called have been sent and have ended.
 
         Returns:

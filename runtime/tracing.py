@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from .abstract import shape_of
 from .errors import ProgramError
-from .graph import Graph, Node, Ref, Shape
+from .graph import Graph, Node, Ref, Shape, opaque
 
 if TYPE_CHECKING:
     from .computations import Computation, FlatComputation
@@ -45,7 +45,18 @@ class Traced:
     __array__ = __jax_array__ = __bool__ = __int__ = __float__ = __index__ = _no_numbers
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _no_numbers
     __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __pow__ = __getitem__ = _no_numbers
-    __lt__ = __le__ = __gt__ = __ge__ = __iter__ = __len__ = _no_numbers
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __rpow__ = __abs__ = _no_numbers
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _no_numbers
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = __len__ = _no_numbers
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python asks for these itself
+            raise AttributeError(name)
+        raise AttributeError(
+            f"{self!r} of program {self.builder.name!r} has no {name!r}: it has a shape and a "
+            "dtype, and no numbers; a program only calls computations"
+        )
 
     def __repr__(self) -> str:
         return f"Traced({self.dtype}{list(self.shape)})"
@@ -113,7 +124,12 @@ class Builder:
         found = self._constants.get(id(leaf))
         if found is None:
             shape = shape_of(leaf, repr(where))
-            value = leaf.result() if hasattr(leaf, "result") else jnp.asarray(leaf, shape.dtype)
+            if hasattr(leaf, "result"):
+                value = leaf.result()
+            elif opaque(shape) or jnp.issubdtype(shape.dtype, jax.dtypes.extended):
+                value = leaf
+            else:
+                value = jnp.asarray(leaf, shape.dtype)
             name = f"constant {shape.dtype}{list(shape.shape)}"
             (found,) = self._add("constant", name, (), (shape,), value=value)
             # The value stays alive in the node, so that its id stays its own.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .errors import RunTimeout
 
@@ -15,9 +16,8 @@ def is_ready(array: Any) -> bool:
     """It is computed, or will never be; arrays of random keys cannot be asked themselves."""
     look = getattr(array, "is_ready", None)
     if look is None:
-        keys = hasattr(array, "dtype") and jax.dtypes.issubdtype(  # pyright: ignore
-            array.dtype, jax.dtypes.prng_key
-        )
+        kind = getattr(array, "dtype", None)
+        keys = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
         return jax.random.key_data(array).is_ready() if keys else True
     return look()
 
