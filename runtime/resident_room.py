@@ -32,6 +32,7 @@ class Room:
         self.loose: deque[Key] = deque()
         self._patience = patience
         self._mine = threading.local()
+        self._claimed = 0  # by the one call that may wait
 
     # With the lock held; let go while they wait.
 
@@ -49,19 +50,27 @@ class Room:
         """
         end = time.monotonic() + self._patience
         self.settle()
-        while self.book.live + need > limit:
-            key = self.book.victim(but)
-            if key is not None:
-                if not self._evict(key, wait):
+        if wait:
+            self._claimed = need
+        else:  # not the room that somebody waits for
+            need += self._claimed
+        try:
+            while self.book.live + need > limit:
+                key = self.book.victim(but)
+                if key is not None:
+                    if not self._evict(key, wait):
+                        return False
+                elif not wait:
                     return False
-            elif not wait:
-                return False
-            else:
-                if time.monotonic() > end:
-                    self._give_up(need, limit)
-                self.changed.wait(_LOOK)
-                self.settle()
-        return True
+                else:
+                    if time.monotonic() > end:
+                        self._give_up(need, limit)
+                    self.changed.wait(_LOOK)
+                    self.settle()
+            return True
+        finally:
+            if wait:
+                self._claimed = 0
 
     def drop_all(self) -> None:
         """Evicts what nobody needs."""

@@ -205,7 +205,10 @@ class Residents:
                 while any(map(book.loading, keys)):  # by the worker
                     self._changed.wait()
                 self._check_open()
+                # Wishes that are fulfilled here would otherwise be so again, when they are stale.
                 self._wanted -= frozenset(keys)
+                for wish in [wish for wish in self._wishes if wish[0] in keys]:
+                    self._wishes.remove(wish)
                 missing = [key for key in keys if book.ask(key)]
                 try:
                     need = sum(self._sizes[key] for key in missing)
@@ -274,9 +277,11 @@ class Residents:
                     return
                 key, limit = self._wishes.popleft()
                 size = self._sizes[key]
-                if key in book.entries or not self._room.make(
-                    size, limit, wait=False, but=self._wanted
-                ):
+                if key in book.entries:
+                    continue
+                if not self._room.make(size, limit, wait=False, but=self._wanted):
+                    # What is needed later must not take the room that this one waits for.
+                    self._wishes.clear()
                     continue
                 book.entries[key] = Entry(fresh=True)
                 book.count(key, size)
