@@ -7,7 +7,7 @@ run only calls compiled functions in order.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from .faults import fault
 from .graph import Graph, Node, Ref, Shape, opaque
 from .parting import Call, parted
 from .resources import Slice
-from .steps import Expansion, Segment, mover
+from .steps import Expansion, Mover, Segment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,7 @@ class _Lowering:
         self.fixed: set[int] = set()  # slots of constants
         self.aliases: set[int] = set()  # slots of copies that may share memory with their source
         self.steps: list[Call] = []
+        self.behind: dict[int, frozenset[int]] = {}  # by slot: conditional nodes in front of it
 
     def plan(self) -> Plan:
         arguments = []
@@ -116,6 +117,7 @@ class _Lowering:
                     )
                     for n, shape in enumerate(node.outputs)
                 )
+                self._put_behind(outputs, inputs, {node.index})
                 self.steps.append(Call(None, node.index, inputs, outputs, expands=node))
             else:
                 self._call(node)
@@ -183,6 +185,7 @@ class _Lowering:
         slot = len(self.size)
         self.size[slot], self.sharding[slot], self.made_by[slot] = size, sharding, node
         self.island[slot] = "" if part is None else part.island.name
+        self.behind[slot] = frozenset()
         if ref is not None:
             self.where[ref] = slot
         return slot
@@ -198,6 +201,7 @@ class _Lowering:
             size = held_bytes(node.outputs[n], sharding)
             slot = self._slot(Ref(node.index, n), sharding, size, node.index, node.slice)
             outputs.append(slot)
+        self._put_behind(outputs, inputs)
         self.steps.append(
             Call(
                 node.slice,
@@ -210,6 +214,12 @@ class _Lowering:
                 gang=executable.gang,
             )
         )
+
+    def _put_behind(
+        self, outputs: Sequence[int], inputs: Sequence[int], own: Collection[int] = ()
+    ) -> None:
+        behind = frozenset(own).union(*(self.behind[slot] for slot in inputs))
+        self.behind.update(dict.fromkeys(outputs, behind))
 
     def _conditional_inputs(self, node: Node, part: Slice) -> tuple[int, ...]:
         """Slots of its inputs; what the host only reads, or is no array, stays where it is."""
@@ -253,12 +263,27 @@ class _Lowering:
                         self.aliases.add(self.copies[key])
             inputs.append(self.copies[key])
         if moves:
-            sources, targets, shardings = zip(*moves, strict=True)
-            call = mover(shardings)
-            self.steps.append(
-                Call(node.slice, node.index, sources, targets, call=call, transfer=True)
-            )
+            self._move(node, moves)
         return tuple(inputs)
+
+    def _move(self, node: Node, moves: Sequence[tuple[int, int, Sharding]]) -> None:
+        """Copies from slot to slot: those that wait for the same reads in one batch."""
+        batches: dict[frozenset[int], list[tuple[int, int, Sharding]]] = {}
+        for move in moves:
+            self.behind[move[1]] = self.behind[move[0]]
+            batches.setdefault(self.behind[move[0]], []).append(move)
+        for batch in batches.values():
+            sources, targets, shardings = zip(*batch, strict=True)
+            self.steps.append(
+                Call(
+                    node.slice,
+                    node.index,
+                    sources,
+                    targets,
+                    call=Mover(shardings),
+                    transfer=True,
+                )
+            )
 
 
 def held_bytes(shape: Shape, sharding: Sharding) -> int:

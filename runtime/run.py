@@ -19,7 +19,7 @@ from .faults import fault, said
 from .graph import Node
 from .holding import Holding
 from .sent import Sent
-from .steps import Expansion, Segment, Step
+from .steps import Expansion, Mover, Segment, Step
 from .telling import tell_given, tell_read, tell_step
 from .values import Value
 from .waiting import is_gone
@@ -245,10 +245,17 @@ class Run(Sent):
 
     def _poisoned(self, step: Step) -> bool:
         poison = self._poison(step.inputs)
-        if poison is not None:
-            for out in step.outputs:
-                self._slots[out] = poison
-        return poison is not None
+        if poison is None:
+            return False
+        for out in step.outputs:
+            self._slots[out] = poison
+        if isinstance(step.call, Mover):
+            # Others may use what goes in the same batch and is well.
+            well = [n for n, slot in enumerate(step.inputs) if self._poison((slot,)) is None]
+            arrays = step.call.only(well)(*[self._slots[step.inputs[n]] for n in well])
+            for n, array in zip(well, arrays, strict=True):
+                self._slots[step.outputs[n]] = array
+        return True
 
     def _poison(self, slots: Sequence[int]) -> BaseException | None:
         """What is wrong with one of these slots."""

@@ -94,11 +94,19 @@ class Expansion:
     shared: tuple[int, ...]
 
 
-def mover(targets: Sequence[Sharding]) -> Callable[..., list[Any]]:
-    """Arrays to arrays on other devices, in one batch; returns before they are there."""
-    wanted = list(targets)
+class Mover:
+    """Arrays to arrays on other devices, in one batch; returns before they are there.
 
-    def move(*arrays: Any) -> list[Any]:
-        return jax.device_put(list(arrays), wanted)
+    Attributes:
+        targets: where each goes.
+    """
 
-    return move
+    def __init__(self, targets: Sequence[Sharding]):
+        self.targets = list(targets)
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        return jax.device_put(list(arrays), self.targets)
+
+    def only(self, places: Sequence[int]) -> Mover:
+        """Of some of them."""
+        return Mover([self.targets[place] for place in places])
