@@ -10,21 +10,23 @@ their parameters' gradient is `Sparse`.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from .branches import Sparse
 from .computations import Computation, FlatComputation
-from .conditional import Conditional, Wake
 from .errors import ProgramError
 from .graph import OPAQUE, Graph, Node, Ref, Shape, opaque
+from .plan import slices_of
 from .programs import Program
-from .switch_nodes import merge_branches
+from .pulling import add_sparse, forward_and_pull, pull_back, total
 from .tracing import Builder, Traced, builder
+
+
+def _differentiable(shape: Shape) -> bool:
+    return opaque(shape) or jnp.issubdtype(shape.dtype, jnp.inexact)
 
 
 def value_and_grad(
@@ -38,7 +40,8 @@ def value_and_grad(
     Args:
         fn: a program, or a function that could be one, of pytrees; it returns a float scalar, or
             with `has_aux` (scalar, aux).
-        argnums: arguments to differentiate by; their leaves are floats or `Branches`.
+        argnums: arguments to differentiate by, from the end if negative; their leaves are floats
+            or `Branches`.
         has_aux: see above.
 
     Returns:
@@ -50,17 +53,25 @@ def value_and_grad(
             that has no backward.
     """
     inner = fn if isinstance(fn, Program) else Program(fn)
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     # One for each graph: so that its backward computations are compiled once.
     known: dict[int, _Differentiated] = {}
 
     def both(*args: Any) -> Any:
         made = builder()
         assert made is not None
+        outside = [n for n in given if not -len(args) <= n < len(args)]
+        if outside:
+            raise ProgramError(
+                f"program {inner.name!r} cannot be differentiated by argument {outside[0]}: it was "
+                f"given {len(args)}"
+            )
+        numbers = [n % len(args) for n in given]
         counts = [len(jax.tree.leaves(arg)) for arg in args]
         starts = [sum(counts[:n]) for n in range(len(counts) + 1)]
         wanted = [place for n in numbers for place in range(starts[n], starts[n] + counts[n])]
         graph = inner.trace(*args)
+        _check_results(graph, has_aux)
         if id(graph) not in known:
             known[id(graph)] = _Differentiated(graph, wanted)
         leaves = [made.place(leaf, inner.name) for leaf in jax.tree.leaves(args)]
@@ -70,14 +81,21 @@ def value_and_grad(
         for n in numbers:
             own = [grads[place] for place in range(starts[n], starts[n] + counts[n])]
             trees.append(jax.tree.unflatten(jax.tree.structure(args[n]), own))
-        if has_aux != (isinstance(out, tuple) and len(out) == 2):
-            raise ProgramError(
-                f"program {inner.name!r} returns {graph.out_tree}: value_and_grad takes a scalar, "
-                "or with has_aux=True a pair of a scalar and anything"
-            )
         return out, trees[0] if isinstance(argnums, int) else tuple(trees)
 
     return Program(both, name=f"{inner.name} and gradients")
+
+
+def _check_results(graph: Graph, has_aux: bool) -> None:
+    """A scalar comes first, and alone unless there is to be something beside it."""
+    out = jax.tree.unflatten(graph.out_tree, graph.outputs)
+    if has_aux:
+        out = out[0] if isinstance(out, tuple) and len(out) == 2 else None
+    if not isinstance(out, Ref):
+        raise ProgramError(
+            f"program {graph.name!r} returns {graph.out_tree}: value_and_grad takes a scalar, "
+            "or with has_aux=True a pair of a scalar and anything"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +186,7 @@ class _Differentiated:
             for n, out in enumerate(outs):
                 values[Ref(node.index, n)] = out
         if self.loss in self.flows and self.last is None:
-            part = self.graph.nodes[self.loss.node].slice
-            assert part is not None
+            part = self.graph.nodes[self.loss.node].slice or slices_of(self.graph)[0]
             one = Computation(jnp.ones_like, part, name="one")
             pieces[self.loss] = [made.call(one, (values[self.loss],))]
         for node in reversed(self.graph.nodes):
@@ -212,7 +229,7 @@ class _Differentiated:
     ) -> list[Traced]:
         flat, moving = node.computation, self._moving(node)
         assert flat is not None
-        whole = _whole(flat, moving, self.loss.output)
+        whole = forward_and_pull(flat, moving, self.loss.output)
         specs = self._specs(flat, node, moving)
         computation = self._computation(
             ("last", node.index),
@@ -258,7 +275,7 @@ class _Differentiated:
         ]
         computation = self._computation(
             (node.index, tuple(outs), recipe),
-            _backward(flat, moving, outs),
+            pull_back(flat, moving, outs),
             node,
             (specs.inputs, along),
             specs.moving,
@@ -279,6 +296,7 @@ class _Differentiated:
     ) -> None:
         what = node.conditional
         assert what is not None
+        assert what.backward is not None
         assert node.slice is not None
         grads = []
         for n, shape in enumerate(node.outputs):
@@ -296,14 +314,16 @@ class _Differentiated:
                     whole = _Spread(tuple(parts), values[node.inputs[given.counts]])
                 pieces.setdefault(ref, []).append(whole)
 
-    def _summed(self, made: Builder, found: list[Any], shape: Shape, node: Node) -> Traced:
-        """One cotangent out of any number of pieces."""
+    def _summed(
+        self, made: Builder, found: list[Any], shape: Shape, node: Node, spec: Any = None
+    ) -> Traced:
+        """One cotangent out of any number of pieces; spread over the node's slice as `spec`."""
         if len(found) == 1 and isinstance(found[0], Traced):
             return found[0]
         given = [piece.tree() if isinstance(piece, _Spread) else piece for piece in found]
-        key = ("sum", node.index, shape.shape, shape.dtype, jax.tree.structure(given))
-        fn = _total if given else lambda _: jnp.zeros(shape.shape, shape.dtype)
-        computation = self._computation(key, fn, node, None, None, f"{node.name} cotangent")
+        key = ("sum", node.index, shape.shape, shape.dtype, jax.tree.structure(given), spec)
+        fn = total if given else lambda _: jnp.zeros(shape.shape, shape.dtype)
+        computation = self._computation(key, fn, node, None, spec, f"{node.name} cotangent")
         return made.call(computation, (given,))
 
     def _gradient(
@@ -315,11 +335,14 @@ class _Differentiated:
         user = next((n for n in self.graph.nodes if ref in n.inputs), None)
         where = user or next(n for n in self.graph.nodes if n.slice is not None)
         if not opaque(shape):
-            return self._summed(made, found, shape, where)
+            spec = None
+            if user is not None and user.computation is not None:
+                spec = user.computation.in_specs[user.inputs.index(ref)]
+            return self._summed(made, found, shape, where, spec)
         if len(found) == 1:
             return found[0]
         assert where.slice is not None
-        (out,) = made.conditional(_add_sparse(len(found)), where.slice, found, [OPAQUE])
+        (out,) = made.conditional(add_sparse(len(found)), where.slice, found, [OPAQUE])
         return out
 
     def _computation(
@@ -340,78 +363,3 @@ class _Specs:
     inputs: list[Any]
     outputs: list[Any]
     moving: list[Any]
-
-
-def _differentiable(shape: Shape) -> bool:
-    return opaque(shape) or jnp.issubdtype(shape.dtype, jnp.inexact)
-
-
-def _moved(flat: FlatComputation, moving: list[int], inputs: Sequence[Any]) -> Callable[..., Any]:
-    """The function of those inputs alone."""
-
-    def run(*some: Any) -> list[Any]:
-        whole = list(inputs)
-        for n, x in zip(moving, some, strict=True):
-            whole[n] = x
-        return flat.flat(*whole)[0]
-
-    return run
-
-
-def _whole(flat: FlatComputation, moving: list[int], loss: int) -> Callable[..., Any]:
-    """inputs -> (outputs, cotangents of the moving inputs)."""
-
-    def forward_and_backward(inputs: list[Any]) -> tuple[list[Any], list[Any]]:
-        run = _moved(flat, moving, inputs)
-
-        def first(*some: Any) -> Any:
-            outs = run(*some)
-            return outs[loss], outs
-
-        value, pull, outs = jax.vjp(first, *[inputs[n] for n in moving], has_aux=True)
-        return outs, list(pull(jnp.ones_like(value)))
-
-    return forward_and_backward
-
-
-def _backward(flat: FlatComputation, moving: list[int], outs: list[int]) -> Callable[..., Any]:
-    """(inputs, pieces of each output's cotangent) -> cotangents of the moving inputs."""
-
-    def backward(inputs: list[Any], pieces: list[Any]) -> list[Any]:
-        run = _moved(flat, moving, inputs)
-
-        def wanted(*some: Any) -> list[Any]:
-            made = run(*some)
-            return [made[n] for n in outs]
-
-        _, pull = jax.vjp(wanted, *[inputs[n] for n in moving])
-        return list(pull([_total(found) for found in pieces]))
-
-    return backward
-
-
-def _total(pieces: Sequence[Any]) -> Any:
-    whole = [
-        merge_branches(piece["parts"], piece["counts"]) if isinstance(piece, dict) else piece
-        for piece in pieces
-    ]
-    return functools.reduce(jnp.add, whole)
-
-
-@functools.cache
-def _add_sparse(count: int) -> Conditional:
-    """The node that adds sparse gradients of branches that several switches share."""
-
-    def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
-        total = Sparse()
-        for one in inputs:
-            for branch, tree in one.items():
-                total[branch] = tree if branch not in total else _add(total[branch], tree)
-        return [total]
-
-    return Conditional(f"sum of {count} gradients" if count else "no gradient", 0, expand)
-
-
-@jax.jit
-def _add(first: Any, second: Any) -> Any:
-    return jax.tree.map(jnp.add, first, second)

@@ -165,5 +165,7 @@ class Wake:
             self._told.tell(name, kind, part, began, inputs, outs, watched)
         if run.system.checks:
             run.check_finite(self.node.index, outs, name)
+        if run.system.sequential:
+            jax.block_until_ready(outs)
         self.made += sum(out.nbytes for out in outs)
         return outs

@@ -1,14 +1,15 @@
 """`switch`: rows sorted by branch, of which only the branches that have any are run.
 
 The counts are computed on the island and read when they are there. Then each branch that has rows
-is sent as a node over a bucket of them, or some branches of equal buckets together; a branch without
-rows is not dispatched, moved or differentiated, and has no gradient (Barham et al. 2022, section
-6.3, leave this to the future).
+is sent as a node over a bucket of them, or some branches of like buckets together; a branch
+without rows is not dispatched, moved or differentiated, and has no gradient (Barham et al. 2022,
+section 6.3, leave this to the future).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,22 +24,15 @@ from .conditional import Backward, Conditional, Given, Wake
 from .errors import ProgramError
 from .graph import OPAQUE, Shape
 from .resources import Slice
-from .switch_nodes import (
-    Branch,
-    Rowwise,
-    backward_beside,
-    backward_over,
-    forward_beside,
-    forward_over,
-    merge_branches,
-)
+from .switch_kinds import ALONE, Kinds
+from .switch_nodes import Branch, Rowwise, merge_branches
 from .tracing import Traced, builder
 from .waking import Awake, Executables, awake_groups
 
 
 @dataclasses.dataclass
 class Kept:
-    """What the backward pass of a switch needs of the forward; it holds arrays of awake branches."""
+    """What the backward pass of a switch needs of the forward: arrays of awake branches."""
 
     groups: list[Awake]
     rows: list[Any]  # by home
@@ -88,7 +82,8 @@ class Switch:
                 f"switch {name!r} was given {wide[0]!r}: a branch runs on one device, so give "
                 "slices of one, as many as there are devices"
             )
-        self.branch = branch if hasattr(branch, "forward") else Rowwise(branch)  # pyright: ignore
+        rowwise = not hasattr(branch, "forward")
+        self.branch: Branch = Rowwise(branch) if rowwise else branch  # pyright: ignore
         self.slices, self.count, self.name = tuple(slices), count, name
         self.together, self.save = together, save
         self.params = jax.tree.map(lambda x: Shape(x.shape, x.dtype), params)
@@ -185,10 +180,18 @@ class _Over:
         self.alike = self.out.shape == rows.shape and self.out.dtype == rows.dtype
         self.floats = jnp.issubdtype(rows.dtype, jnp.inexact)
         self.outputs = [self.out] * self.homes
-        compile_all = self.compile
-        self.conditional = Conditional(owner.name, 1, self.infer, self, compile_all)
-        self.keeping = Conditional(owner.name, 1, self.train, None, compile_all)
-        self.backwards = Conditional(f"{owner.name} backward", 0, self.back, None, compile_all)
+        self.kinds = Kinds(owner.branch, owner.params, owner.save, self.rows, self.out)
+        there, keeping, back = (
+            functools.partial(self.compile, *way)
+            for way in (
+                (("copy", "zeros"), "over" if self.alike else "beside"),
+                (("zeros",), "keeping"),
+                (("copy grad", "zero rows"), "back over" if self.alike else "back beside"),
+            )
+        )
+        self.conditional = Conditional(owner.name, 1, self.infer, self, there)
+        self.keeping = Conditional(owner.name, 1, self.train, None, keeping)
+        self.backwards = Conditional(f"{owner.name} backward", 0, self.back, None, back)
 
     # What `value_and_grad` asks of a conditional node.
 
@@ -347,62 +350,22 @@ class _Over:
         return self.nodes.get(
             key,
             home,
-            lambda: self._function(kind, bucket, count),
-            lambda: self._arguments(kind, bucket, count),
-            () if kind in ("zeros", "zero rows", "copy", "copy grad") else (0,),
+            lambda: self.kinds.function(kind, bucket, count),
+            lambda: self.kinds.arguments(kind, bucket, count),
+            () if kind in ALONE else (0,),
         )
 
-    def _function(self, kind: str, bucket: int, count: int) -> Callable[..., Any]:
-        branch, out, rows = self.owner.branch, self.out, self.rows
-        if kind == "zeros":
-            return lambda: jnp.zeros(out.shape, out.dtype)
-        if kind == "zero rows":
-            return lambda: jnp.zeros(rows.shape, rows.dtype)
-        if kind in ("copy", "copy grad"):
-            return jnp.copy
-        if kind == "over":
-            return forward_over(branch, bucket, count)
-        if kind in ("beside", "keeping"):
-            run = forward_beside(branch, bucket, count)
-            if kind == "beside" or not self.owner.save:
-                return lambda *given: run(*given)[0]
-            return run
-        make = backward_over if kind == "back over" else backward_beside
-        return make(branch, bucket, count)
-
-    def _arguments(self, kind: str, bucket: int, count: int) -> tuple[Any, ...]:
-        if kind in ("zeros", "zero rows"):
-            return ()
-        if kind in ("copy", "copy grad"):
-            return (self.rows if kind == "copy" else self.out,)
-        spans, params = Shape((count, 2), np.int32), [self.owner.params] * count
-        if kind == "over":
-            return self.rows, spans, params
-        if kind in ("beside", "keeping"):
-            return self.out, self.rows, spans, params
-        some = Shape((bucket, *self.rows.shape[1:]), self.rows.dtype)
-        kept = None
-        if self.owner.save:
-            saved = jax.eval_shape(self.owner.branch.forward, self.owner.params, some)[1]
-            kept = [saved] * count
-        rest = (self.out, self.rows, kept, spans, params)
-        return rest if kind == "back over" else (self.rows, *rest)
-
-    def compile(self) -> None:
-        """Compiles all that can wake: every bucket, alone and together, there and back."""
-        back = "back over" if self.alike else "back beside"
-        forward = "over" if self.alike else "beside"
-        counts = {1, min(self.owner.together, self.owner.count)}
+    def compile(self, alone: tuple[str, ...], grouped: str) -> None:
+        """Compiles all that one way can wake: every bucket, for one branch and for `together`."""
+        together = self.owner.together
+        counts = {1, together} if together <= self.owner.count else {1}
         for home in range(self.homes):
-            for kind in ("zeros", "zero rows", "copy", "copy grad"):
+            for kind in alone:
                 self._executable(kind, home, None)
             for bucket in self.ladder.rungs:
                 for count in counts:
-                    if count > 1 and count < self.owner.together:
-                        continue
                     group = Awake(home, tuple(range(count)), bucket, np.zeros((count, 2)))
-                    for kind in (forward, "beside", "keeping", back):
-                        self._executable(kind, home, group)
+                    self._executable(grouped, home, group)
 
 
 _WAYS = {"back over": " backward", "back beside": " backward"}

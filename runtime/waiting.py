@@ -18,7 +18,8 @@ def is_ready(array: Any) -> bool:
     if look is None:
         kind = getattr(array, "dtype", None)
         keys = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
-        return jax.random.key_data(array).is_ready() if keys else True
+        data: Any = jax.random.key_data(array) if keys else None
+        return data is None or data.is_ready()
     return look()
 
 
