@@ -37,7 +37,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "PRESET [--run DIR] [--model-from DIR] [--nested.key value …]",
         "train a model, or go on with a run",
     ),
-    "evaluate": Command("evaluate", "RUN", "score a run of any kind, and its routing"),
+    "evaluate": Command(
+        "evaluate",
+        "RUN [--execution fused|pathways|auto]",
+        "score a run of any kind, and its routing",
+    ),
     "report": Command("report", "RUN", "write a run's report: one HTML page"),
     "trace": Command(
         "trace",
@@ -98,6 +102,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "bench_pathways",
             "[--json] [--only CASE …]",
             "time a sparse layer as dataflow beside one jit",
+        ),
+        "residents": Command(
+            "bench_residents",
+            "[--json] [--budgets 25 …]",
+            "time experts that are fetched when they wake",
         ),
     },
     "doctor": Command("doctor", "", "print versions, devices, caches, data found"),

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 
 from .cli_options import parse, pick_name, take_option
-from .config import Experiment, ExperimentConfig
+from .config import Execution, Experiment, ExperimentConfig
 from .config_files import to_dict
 from .errors import UsageError
+from .execution import check_forward
 from .model_from import with_model_of
 from .presets import PRESETS, preset
 from .run_folder import RunFolder, default_run_folder
@@ -62,6 +63,20 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Score a run that exists.
+
+    Attributes:
+        run: the run's folder.
+        execution: how the model runs: `fused`, `pathways` (those experts alone that are chosen), or
+            `auto`, the faster. Scores are the same, to rounding.
+    """
+
+    run: tyro.conf.Positional[Path]
+    execution: Execution = "fused"
+
+
+@dataclasses.dataclass(frozen=True)
 class NoOptions:
     """No options."""
 
@@ -92,14 +107,17 @@ def train(arguments: Sequence[str]) -> int:
 
 
 def evaluate(arguments: Sequence[str]) -> int:
-    """`byways evaluate RUN`"""
-    folder = _existing_run(arguments, "byways evaluate")
+    """`byways evaluate RUN [--execution fused|pathways|auto]`"""
+    options = parse(EvaluateOptions, arguments, "byways evaluate")
+    config, _ = RunFolder(options.run).read()
+    if options.execution == "pathways":
+        check_forward(config.model)
 
     from .compilation_cache import enable_compilation_cache
     from .evaluation import evaluate_run
 
     enable_compilation_cache()
-    evaluate_run(folder)
+    evaluate_run(options.run, execution=options.execution)
     return 0
 
 
@@ -212,6 +230,13 @@ def bench_runtime(arguments: Sequence[str]) -> int:
 def bench_pathways(arguments: Sequence[str]) -> int:
     """`byways bench pathways [--json] [--only CASE …] [options]`"""
     from .cli_bench_pathways import bench_pathways as run
+
+    return run(arguments)
+
+
+def bench_residents(arguments: Sequence[str]) -> int:
+    """`byways bench residents [--json] [options]`"""
+    from .cli_bench_residents import bench_residents as run
 
     return run(arguments)
 
