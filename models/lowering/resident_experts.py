@@ -72,7 +72,7 @@ class Shelf:
                 + (f", or lower the function with together={fits}" if fits else "")
             )
         flat = low._tree.flatten_up_to(args)
-        for layer, places in enumerate(_banks(low)):
+        for layer, places in enumerate(low._banks):
             branches = runtime.ResidentBranches(self.residents, layer)
             count = _aval(low, places[0]).shape[0]
             for part, place in enumerate(places):
@@ -120,7 +120,7 @@ def shelve(
         runtime.ColdFileError: the file is damaged, or another model's.
         OSError: it cannot be written.
     """
-    flat, banks = low._tree.flatten_up_to(args), _banks(low)
+    flat, banks = low._tree.flatten_up_to(args), low._banks
     leaves = {place: flat[place] for places in banks for place in places}
     blank = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves.values()]
     shapes = {
@@ -181,11 +181,6 @@ def refuse_shelved(banks: Sequence[Any]) -> None:
             "experts on a shelf have no gradients, since they are gone when these come: train with "
             "experts on devices, the arguments that Lowered.split gives"
         )
-
-
-def _banks(low: Lowered) -> list[tuple[int, ...]]:
-    """Positions of each layer's four arrays; layers may share them."""
-    return list(dict.fromkeys(call.weights for call in low.cut.calls))
 
 
 def _places(low: Lowered) -> Any:
