@@ -118,4 +118,4 @@ def by_place(tree: Any) -> dict[str, Array]:
 
 
 def _stateless(update: Callable[..., Any]) -> Transformation:
-    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)

@@ -12,8 +12,9 @@ import tyro
 
 from ..datasets import ImageDataConfig
 from .cli_options import parse, pick_name
-from .config import ClassificationConfig
+from .config import ClassificationConfig, Execution
 from .errors import RunError, UsageError
+from .execution import check_forward
 
 if TYPE_CHECKING:
     from .evaluation import FewShotProtocol
@@ -32,12 +33,14 @@ class FewShotOptions:
             2^10 and adds up three seeds.
         shots: images of each class.
         json: print one JSON object instead of a table.
+        execution: how the model runs: `fused`, `pathways` or `auto` (docs/execution.md).
     """
 
     data: ImageDataConfig = ImageDataConfig()  # noqa: RUF009 (frozen)
     protocol: Literal["vmoe", "big_vision"] = "vmoe"
     shots: tuple[int, ...] = (1, 5, 10, 25)
     json: bool = False
+    execution: Execution = "fused"
 
 
 def few_shot(arguments: Sequence[str]) -> int:
@@ -56,6 +59,8 @@ def few_shot(arguments: Sequence[str]) -> int:
     options = parse(FewShotOptions, rest, program, default)
     protocol = _protocol(options)
     _check_images(source)
+    if options.execution == "pathways":
+        check_forward(source.config)
 
     from .compilation_cache import enable_compilation_cache
 
@@ -67,7 +72,7 @@ def few_shot(arguments: Sequence[str]) -> int:
     size = source.config.image_size
     try:
         data = load_images(options.data, size)
-        features = image_features(source.load())
+        features = image_features(source.load(), options.execution)
         found = few_shot_of_classifier(features, data, size, protocol)
     except RecordError as error:
         raise RunError(str(error)) from error

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from .errors import ConfigError
 from .validate_model import towers
 
 _Model = TypeVar("_Model")
@@ -50,6 +51,13 @@ def forward_problems(model: Any) -> Iterator[str]:
                 "number of tokens, so that none ever sleeps; take execution 'fused', or a router "
                 "of token choice such as 'top_k'"
             )
+
+
+def check_forward(model: Any) -> None:
+    """Raises ConfigError where a model cannot answer by pathways."""
+    problems = list(forward_problems(model))
+    if problems:
+        raise ConfigError(problems)
 
 
 def training_problems(model: Any) -> Iterator[str]:

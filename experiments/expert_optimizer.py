@@ -53,7 +53,7 @@ class ExpertOptimizer:
         self,
         layout: Layout,
         make: Callable[[Any], optax.GradientTransformation],
-        devices: Sequence[jax.Device],
+        devices: Sequence[Any],
         *,
         exact: bool,
         means: Means = "none",

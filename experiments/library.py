@@ -14,10 +14,12 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from .checkpoints import Checkpoints
-from .config import ContrastiveConfig, Experiment, ExperimentConfig, kind_of
+from .config import ContrastiveConfig, Execution, Experiment, ExperimentConfig, kind_of
 from .config_files import fingerprint
 from .contrastive import pair_model
 from .errors import RunError
+from .execution import check_forward
+from .forward import Forward, Placed, in_flight
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Run:
         params: the model's parameters, nested dictionaries of NumPy arrays.
         step: optimiser steps that made them.
         tokenizer: text to pieces.
+        execution: how it runs: `fused`, `pathways` or `auto`; embeddings are the same, to rounding.
 
     Examples:
         >>> import numpy as np, tempfile
@@ -62,6 +65,7 @@ class Run:
     params: Any
     step: int
     tokenizer: Tokenizer
+    execution: Execution = "fused"
 
     def embed_images(self, images: Any) -> Float[np.ndarray, "n F"]:
         """Embeds images.
@@ -79,8 +83,7 @@ class Run:
         """
         side = self.config.model.image_size
         pixels = _pixels(images, side)
-        embed = _compiled(self.config.model)[0]
-        return self._embed(lambda rows, mask: embed(self._placed, rows, mask), pixels)
+        return self._embed(self._images, pixels)
 
     def embed_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n F"]:
         """Embeds texts; one longer than N_t pieces is cut.
@@ -99,20 +102,25 @@ class Run:
             raise ValueError(
                 f"text {empty[0]} is {texts[empty[0]]!r}, which has no pieces; give it some words"
             )
-        embed = _compiled(self.config.model)[1]
-        return self._embed(lambda i, r, mask: embed(self._placed, i, r, mask), ids, real)
+        return self._embed(self._texts, ids, real)
 
     @functools.cached_property
-    def _placed(self) -> Any:
+    def _placed(self) -> Placed:
         """The parameters on the device, once."""
-        return jax.device_put(self.params)
+        return Placed(self.params)
 
-    def _embed(
-        self, embed: Callable[..., jax.Array], *arrays: np.ndarray
-    ) -> Float[np.ndarray, "n F"]:
+    @functools.cached_property
+    def _images(self) -> Forward:
+        return Forward(image_embedding, self.config.model, self._placed, self.execution)
+
+    @functools.cached_property
+    def _texts(self) -> Forward:
+        return Forward(text_embedding, self.config.model, self._placed, self.execution)
+
+    def _embed(self, embed: Forward, *arrays: np.ndarray) -> Float[np.ndarray, "n F"]:
         parts = [np.zeros((0, self.config.model.embed_dim), np.float32)]
-        for count, mask, padded in _batches(arrays):
-            parts.append(np.asarray(embed(*padded, mask))[:count])
+        for (count, _, _), found in in_flight(lambda b: embed(*b[2], b[1]), _batches(arrays)):
+            parts.append(found[:count])
         return np.concatenate(parts)
 
 
@@ -154,14 +162,16 @@ def read_run(folder: str | Path, step: int | None = None) -> Trained:
     return Trained(run.path, config, params, found)
 
 
-def load(folder: str | Path, step: int | None = None) -> Run:
+def load(folder: str | Path, step: int | None = None, execution: Execution = "fused") -> Run:
     """Loads a run: its config, parameters and tokenizer.
 
     Args:
         folder: the run folder; a run that is still training may be loaded too.
         step: which of its checkpoints; None is the newest whole one.
+        execution: how it shall run (docs/execution.md).
 
     Raises:
+        ConfigError: `pathways`, of a model without experts that could be left out.
         RunError: there is no run, or one of another kind.
         CheckpointError: no such checkpoint, or none that is whole.
     """
@@ -182,7 +192,9 @@ def load(folder: str | Path, step: int | None = None) -> Run:
             f"{run.tokenizer_file} has {tokenizer.vocab_size} pieces, but the model embeds only "
             f"model.vocab_size {config.model.vocab_size}: this is not the run's tokenizer"
         )
-    return Run(run.path, config, read.params, read.step, tokenizer)
+    if execution == "pathways":
+        check_forward(config.model)
+    return Run(run.path, config, read.params, read.step, tokenizer, execution)
 
 
 def untrained_run(folder: str | Path, config: ContrastiveConfig | None = None) -> Path:
@@ -228,9 +240,8 @@ def _random_params(config: ContrastiveConfig) -> Any:
     return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
-@functools.lru_cache(maxsize=8)
-def _compiled(config: Any) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
-    """The two embedding functions of a model config, compiled at their first call."""
+def image_embedding(config: Any) -> Callable[..., jax.Array]:
+    """(params, pixels, mask of rows) -> (B, F) of a model's config; see `Forward`."""
     model = pair_model(config)
 
     def images(params: Any, pixels: jax.Array, mask: jax.Array) -> jax.Array:
@@ -238,12 +249,19 @@ def _compiled(config: Any) -> tuple[Callable[..., jax.Array], Callable[..., jax.
         assert found.image is not None  # pyright: ignore[reportAttributeAccessIssue]
         return found.image  # pyright: ignore[reportAttributeAccessIssue]
 
+    return images
+
+
+def text_embedding(config: Any) -> Callable[..., jax.Array]:
+    """(params, ids, which are real, mask of rows) -> (B, F) of a model's config."""
+    model = pair_model(config)
+
     def texts(params: Any, ids: jax.Array, real: jax.Array, mask: jax.Array) -> jax.Array:
         found = model.apply({"params": params}, None, ids, real, mask)
         assert found.text is not None  # pyright: ignore[reportAttributeAccessIssue]
         return found.text  # pyright: ignore[reportAttributeAccessIssue]
 
-    return jax.jit(images), jax.jit(texts)
+    return texts
 
 
 def _batches(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .lowering.lowered import Lowered as Lowered
     from .lowering.lowered import lower as lower
     from .lowering.per_expert import PerExpert as PerExpert
+    from .lowering.per_expert import split_experts as split_experts
     from .lowering.resident_experts import Shelf as Shelf
     from .lowering.resident_experts import shelve as shelve
     from .mlp import Mlp as Mlp
@@ -81,6 +82,7 @@ _HOMES = {
     "Lowered": "lowering.lowered",
     "lower": "lowering.lowered",
     "PerExpert": "lowering.per_expert",
+    "split_experts": "lowering.per_expert",
     "Shelf": "lowering.resident_experts",
     "shelve": "lowering.resident_experts",
     "Mlp": "mlp",

@@ -16,7 +16,8 @@ import numpy as np
 from rich.console import Console
 
 from ...datasets import DataConfig, Examples, evaluation_batches, load_data
-from ..config import ClassificationConfig, ContrastiveConfig, kind_of
+from ..config import ClassificationConfig, ContrastiveConfig, Execution, kind_of
+from ..execution import check_forward
 from ..files import write_bytes, write_json
 from ..run_folder import RunFolder
 from .kind_tables import class_tables, language_tables
@@ -77,7 +78,10 @@ def emoji_art(config: DataConfig) -> DataConfig:
 
 
 def evaluate_run(
-    folder: Path | str, templates: str = "label", console: Console | None = None
+    folder: Path | str,
+    templates: str = "label",
+    console: Console | None = None,
+    execution: Execution = "fused",
 ) -> dict[str, Any]:
     """Evaluates a run of any kind and writes `results.json` into its folder, with
     `predictions.json` where the kind has answers to show.
@@ -86,26 +90,29 @@ def evaluate_run(
         folder: the run folder; its newest whole checkpoint is taken.
         templates: name of a template set, of contrastive runs.
         console: where the tables go; None is standard output.
+        execution: how the model runs (docs/execution.md); scores are the same, to rounding.
 
     Returns:
         What `results.json` holds.
 
     Raises:
-        RunError, CheckpointError: as `load`.
+        RunError, CheckpointError, ConfigError: as `load`.
         RecordError: the data is missing or corrupt.
         KeyError: no such template set.
     """
     place = RunFolder(folder)
     config, _ = place.read()
+    if execution == "pathways":
+        check_forward(config.model)
     predicted: dict[str, Any] | None = None
     if isinstance(config, ContrastiveConfig):
-        results, predicted = _contrastive(folder, templates)
+        results, predicted = _contrastive(folder, templates, execution)
         tables = [score_table(results), retrieval_table(results)]
     elif isinstance(config, ClassificationConfig):
-        results, predicted = _classification(folder)
+        results, predicted = _classification(folder, execution)
         tables = class_tables(results)
     else:
-        results = _language(folder)
+        results = _language(folder, execution)
         tables = language_tables(results)
     if predicted is not None:
         # First, so that who finds results also finds the predictions that belong to them.
@@ -119,28 +126,32 @@ def evaluate_run(
     return results
 
 
-def _contrastive(folder: Path | str, templates: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _contrastive(
+    folder: Path | str, templates: str, execution: Execution
+) -> tuple[dict[str, Any], dict[str, Any]]:
     from ..library import load
 
     chosen = load_templates(templates)
-    return evaluate_loaded(load(folder), chosen)
+    return evaluate_loaded(load(folder, execution=execution), chosen)
 
 
-def _classification(folder: Path | str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _classification(
+    folder: Path | str, execution: Execution
+) -> tuple[dict[str, Any], dict[str, Any]]:
     from ..library import read_run
     from .evaluate_classes import evaluate_classifier
 
     run = read_run(folder)
-    results, predicted = evaluate_classifier(run)
+    results, predicted = evaluate_classifier(run, execution)
     return {**_head(run), **results}, {"format": 1, "step": run.step, **predicted}
 
 
-def _language(folder: Path | str) -> dict[str, Any]:
+def _language(folder: Path | str, execution: Execution) -> dict[str, Any]:
     from ..library import read_run
     from .evaluate_language import evaluate_decoder
 
-    run = read_run(folder)
-    return {**_head(run), **evaluate_decoder(run, RunFolder(folder).tokenizer_file)}
+    run, tokenizer = read_run(folder), RunFolder(folder).tokenizer_file
+    return {**_head(run), **evaluate_decoder(run, tokenizer, execution)}
 
 
 def compact_json(value: Any) -> bytes:

@@ -12,12 +12,13 @@ from jaxtyping import Int
 from ...datasets import Batch, LabelledImages, batches_of_rows, load_images
 from ...models import MoeConfig
 from ...routing import BIASED
-from ..config import ClassificationConfig
+from ..config import ClassificationConfig, Execution
 from ..errors import RunError
+from ..forward import in_flight
 from .class_baselines import class_baselines
 from .classification import ClassScores
 from .routing_stats import measure_routing
-from .vmoe_scores import SettingScore, evaluate_settings, vmoe_logits
+from .vmoe_scores import SettingScore, evaluate_settings, vmoe_forward
 
 if TYPE_CHECKING:
     from ..library import Trained
@@ -30,7 +31,9 @@ _CAPACITIES = (1.0, 0.5)
 _ROUTED = 5000
 
 
-def evaluate_classifier(run: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
+def evaluate_classifier(
+    run: Trained, execution: Execution = "fused"
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of `results.json` and `predictions.json` of a run of classification.
 
     Nothing is chosen by what the test split says; routing is measured on the validation split.
@@ -38,6 +41,7 @@ def evaluate_classifier(run: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         RecordError: the data set is missing or corrupt.
         RunError: it has other classes than the model, or no split to score.
+        ConfigError: `pathways`, of a model without experts that could be left out.
     """
     config = run.config
     assert isinstance(config, ClassificationConfig)
@@ -54,7 +58,8 @@ def evaluate_classifier(run: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
     order = np.random.default_rng(0).permutation(data.rows(split))
     dropless = dataclasses.replace(moe, eval_capacity_factor=None)
     model = dataclasses.replace(config.model, moe=dropless)
-    state, predicted = _classify(model, run.params, batches_of_rows(data, order, BATCH, size))
+    batches = batches_of_rows(data, order, BATCH, size)
+    state, predicted = _classify(model, run.params, batches, execution)
     count = np.zeros(len(data.classes), np.int64)
     np.add.at(count, state.cells // state.classes, state.cell_count)
     results = {
@@ -74,7 +79,7 @@ def evaluate_classifier(run: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
         "settings": [],
     }
     if config.model.moe_layers:
-        results["settings"] = _settings(config, run.params, data, order, state)
+        results["settings"] = _settings(config, run.params, data, order, state, execution)
     rows = data.rows("validation" if "validation" in data.splits else split)
     batches = labelled_batches(data, rows, config)
     results["routing"] = measure_routing(config, run.params, batches)
@@ -134,6 +139,7 @@ def _settings(
     data: LabelledImages,
     order: np.ndarray,
     trained: ClassScores,
+    execution: Execution,
 ) -> list[dict[str, Any]]:
     """Scores under each of the usual settings; `trained` are those dropless, K as evaluated."""
     own = config.model.moe.eval_selected or config.model.moe.selected
@@ -148,7 +154,7 @@ def _settings(
         if factor is None and selected == own:
             score = SettingScore(own, None, trained)
         else:
-            (score,) = evaluate_settings(model, params, batches, [(selected, factor)])
+            (score,) = evaluate_settings(model, params, batches, [(selected, factor)], execution)
         # Without a capacity nobody waits.
         priority = None if factor is None or moe.router not in BIASED else first
         rows.append({**score.as_dict(), "batch_priority": priority})
@@ -156,14 +162,14 @@ def _settings(
 
 
 def _classify(
-    model: Any, params: Any, batches: Iterable[Batch]
+    model: Any, params: Any, batches: Iterable[Batch], execution: Execution
 ) -> tuple[ClassScores, dict[str, Any]]:
     """The state of all images, and of each its number, class and best five by probability."""
-    logits_of = vmoe_logits(model, params)
+    run = vmoe_forward(model, params, execution)
     state = ClassScores.empty(model.num_classes)
     columns: list[list[np.ndarray]] = []
-    for batch in batches:
-        mask, logits = np.asarray(batch["mask"], bool), logits_of(batch)
+    for batch, logits in in_flight(run, batches):
+        mask = np.asarray(batch["mask"], bool)
         state += ClassScores.of_batch(logits, np.asarray(batch["label"]), mask)
         shown = logits[mask].astype(np.float64)
         shown = np.exp(shown - shown.max(axis=1, keepdims=True))

@@ -12,10 +12,11 @@ import jax
 import numpy as np
 
 from ...datasets import Batch, TextCodes, text_batches, text_concepts
-from ...models import Palm, row_losses
-from ..config import LanguageConfig
+from ...models import Palm, PalmConfig, row_losses
+from ..config import Execution, LanguageConfig
 from ..continuation import continue_texts
 from ..errors import RunError
+from ..forward import Forward, in_flight
 from ..train_data import with_tokenizer
 from .ngrams import NGrams, segments_of, targets_of
 from .routing_stats import measure_routing
@@ -29,12 +30,15 @@ _FREE, _LABELS = 6, 4
 _DRAW = {"temperature": 0.8, "top_k": 40, "seed": 0}
 
 
-def evaluate_decoder(run: Trained, tokenizer: Path) -> dict[str, Any]:
+def evaluate_decoder(
+    run: Trained, tokenizer: Path, execution: Execution = "fused"
+) -> dict[str, Any]:
     """The contents of `results.json` of a run of language.
 
     Args:
         run: what was trained.
         tokenizer: the run's own, which is read where its vocabulary is of pieces.
+        execution: how the captions are read; samples are fused, being one compiled loop.
 
     Raises:
         RecordError: the data set is missing or corrupt.
@@ -52,13 +56,13 @@ def evaluate_decoder(run: Trained, tokenizer: Path) -> dict[str, Any]:
     results: dict[str, Any] = {"vocabulary": data.vocabulary, "vocab_size": codes.vocab_size}
     grams = NGrams.of(text_batches(data, "train", _ROWS, length), codes.vocab_size)
     baselines: dict[str, Any] = {name: {} for name in ("uniform", "unigram", "bigram")}
-    losses = _losses(config, run.params)
+    losses = _losses(config, run.params, execution)
     for split in SPLITS:
         if not text_concepts(data, split):
             continue
         rows = list(text_batches(data, split, _ROWS, length))
         size = _sizes(rows, codes)
-        entropy = sum(map(losses, rows)) / size["tokens"]
+        entropy = sum(float(x) for _, x in in_flight(losses, rows)) / size["tokens"]
         results[split] = {**_scores(entropy, size), **size}
         chances = {"uniform": math.log(codes.vocab_size), **grams.entropies(rows)}
         for name, value in chances.items():
@@ -70,18 +74,21 @@ def evaluate_decoder(run: Trained, tokenizer: Path) -> dict[str, Any]:
     return results
 
 
-def _losses(config: LanguageConfig, params: Any) -> Callable[[Batch], float]:
-    """A compiled function from a batch to the sum of its targets' -log p, in nats; dropless."""
+def _losses(config: LanguageConfig, params: Any, execution: Execution) -> Callable[[Batch], Any]:
+    """A function from a batch to the sum of its targets' -log p, in nats; dropless."""
     moe = dataclasses.replace(config.model.moe, eval_capacity_factor=None)
-    model = Palm(dataclasses.replace(config.model, moe=moe))
-    placed = jax.device_put(params)
+    run = Forward(_entropy, dataclasses.replace(config.model, moe=moe), params, execution)
+    return lambda batch: run(batch["tokens"], batch["segments"])
 
-    @jax.jit
+
+def _entropy(config: PalmConfig) -> Callable[..., jax.Array]:
+    model = Palm(config)
+
     def run(params: Any, tokens: jax.Array, segments: jax.Array) -> jax.Array:
         out = model.apply({"params": params}, tokens, segments)
         return row_losses(out.logits, tokens, segments).entropy.sum()  # pyright: ignore
 
-    return lambda batch: float(run(placed, batch["tokens"], batch["segments"]))
+    return run
 
 
 def packed_batches(config: LanguageConfig) -> Iterator[Batch]:

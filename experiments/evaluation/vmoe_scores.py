@@ -7,7 +7,6 @@ K and the capacity are no parameters: the same weights serve any of them, at ano
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,35 +16,45 @@ import numpy as np
 from ...datasets import Batch
 from ...models import MoeConfig, Vmoe, VmoeConfig
 from ..classification import scaled
+from ..config import Execution
+from ..forward import Forward, in_flight
 from .classification import ClassScores
 from .features import FeaturesFn
 
 
-def vmoe_logits(config: VmoeConfig, params: Any) -> FeaturesFn:
+def vmoe_logits(config: VmoeConfig, params: Any, execution: Execution = "fused") -> FeaturesFn:
     """A compiled function from a batch to (B, classes) float32 logits.
 
     Batches have `image` (B,S,S,3) uint8 and `mask` (B,); padding rows are never routed. Routing
     is evaluation's: without noise, and dropless where `eval_capacity_factor` is None.
+
+    Raises:
+        ConfigError: `pathways`, of a model without experts that could be left out.
     """
-    run = _compiled(config)
-    return lambda batch: np.asarray(run(params, batch["image"], batch["mask"]))
+    run = vmoe_forward(config, params, execution)
+    return lambda batch: np.asarray(run(batch))
 
 
-@functools.lru_cache(maxsize=8)
-def _compiled(config: VmoeConfig) -> Callable[..., jax.Array]:
+def vmoe_forward(config: VmoeConfig, params: Any, execution: Execution = "fused") -> FeaturesFn:
+    """As `vmoe_logits`, but that the logits may be on their way still."""
+    run = Forward(image_logits, config, params, execution)
+    return lambda batch: run(batch["image"], batch["mask"])
+
+
+def image_logits(config: VmoeConfig) -> Callable[..., jax.Array]:
+    """(params, images, mask of rows) -> (B, classes) of a model's config; see `Forward`."""
     model = Vmoe(config)
 
-    @jax.jit
     def logits(params: Any, image: jax.Array, mask: jax.Array) -> jax.Array:
         return model.apply({"params": params}, scaled(image), mask).logits  # pyright: ignore
 
     return logits
 
 
-def vmoe_features(config: VmoeConfig, params: Any) -> FeaturesFn:
+def vmoe_features(config: VmoeConfig, params: Any, execution: Execution = "fused") -> FeaturesFn:
     """As `vmoe_logits`, of the model without its head: (B, D), what the head would read."""
     body = {name: value for name, value in params.items() if name != "head"}
-    return vmoe_logits(dataclasses.replace(config, num_classes=0), body)
+    return vmoe_logits(dataclasses.replace(config, num_classes=0), body, execution)
 
 
 def eval_settings(
@@ -95,6 +104,7 @@ def evaluate_settings(
     params: Any,
     batches: Callable[[], Iterable[Batch]],
     settings: Sequence[tuple[int | None, float | None]] = ((None, None),),
+    execution: Execution = "fused",
 ) -> list[SettingScore]:
     """Scores one model under several K and capacities.
 
@@ -106,6 +116,7 @@ def evaluate_settings(
         batches: makes evaluation batches, once for each setting: `image` (B,S,S,3) uint8,
             `label` (B,) or (B, A) padded with -1, `mask` (B,).
         settings: (K, capacity factor) each; all are checked before anything is computed.
+        execution: how.
 
     Raises:
         ValueError: a setting that cannot be, or there are no images.
@@ -113,11 +124,11 @@ def evaluate_settings(
     models = [dataclasses.replace(config, moe=eval_settings(config.moe, *s)) for s in settings]
     found = []
     for model in models:
-        logits = vmoe_logits(model, params)
+        run = vmoe_forward(model, params, execution)
         state = ClassScores.empty(config.num_classes)
-        for batch in batches():
+        for batch, logits in in_flight(run, batches()):
             mask = np.asarray(batch["mask"], bool)
-            state += ClassScores.of_batch(logits(batch), np.asarray(batch["label"]), mask)
+            state += ClassScores.of_batch(logits, np.asarray(batch["label"]), mask)
         state.summary()  # raises where there was nothing
         moe = model.moe
         factor = moe.eval_capacity_factor
