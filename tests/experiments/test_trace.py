@@ -69,7 +69,8 @@ def test_a_sparse_run_on_two_devices(traced):
         assert len(slices) > len(one.spans)
     # Segments there and back, beside what they wake.
     names = [span.name for span in train.spans if span.woken_by is None]
-    assert {"segment 0", "segment 0 backward"} <= set(names)
+    assert any(name.startswith("segment ") for name in names)
+    assert any(name.endswith(" backward") for name in names)
 
 
 def test_the_command_says_who_was_awake(run, traced):
