@@ -90,15 +90,15 @@ def while_loop(
     same, _ = copy.flat((carried,))
 
     def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
-        arrays = list(inputs)
-        for turn in range(bound):
+        if not read[0]:
+            # What it was given may be donated to another later.
+            return wake.call(same.executable(shapes), inputs, body.slice, name)
+        arrays = wake.call(flat_body.executable(shapes), inputs, body.slice, body.name)
+        for _ in range(bound - 1):
             (going,) = wake.call(
                 flat_condition.executable(shapes), arrays, condition.slice, condition.name
             )
-            if not bool(wake.read(going)):
-                # What it was given may be donated to another later.
-                if turn == 0:
-                    return wake.call(same.executable(shapes), arrays, body.slice, name)
+            if not wake.read(going):
                 break
             arrays = wake.call(flat_body.executable(shapes), arrays, body.slice, body.name)
         return arrays
@@ -108,6 +108,8 @@ def while_loop(
         flat_body.executable(shapes)
         same.executable(shapes)
 
-    what = Conditional(name, 0, expand, None, compile_ahead)
-    outs = made.conditional(what, body.slice, places, shapes)
+    # The first look is a node like others: it is sent at once, and nobody waits for it.
+    first, _ = made.call_flat(flat_condition, places)
+    what = Conditional(name, 1, expand, None, compile_ahead)
+    outs = made.conditional(what, body.slice, [*first, *places], shapes)
     return jax.tree.unflatten(tree, outs)
