@@ -54,11 +54,15 @@ def node_names(graph: Graph) -> list[str]:
     """A name for each node that no other has: its own, with its index where that is not enough."""
     plain = ["constant" if node.kind == "constant" else node.name for node in graph.nodes]
     often = Counter(plain)
+    taken = {name for name in plain if often[name] == 1}
     found = []
     for node, name in zip(graph.nodes, plain, strict=True):
-        unique = name if often[name] == 1 else f"{name}:{node.index}"
-        while unique in found or (unique != name and unique in often):
-            unique += "'"
+        unique = name
+        if often[name] > 1:
+            unique = f"{name}:{node.index}"
+            while unique in taken:
+                unique += "'"
+            taken.add(unique)
         found.append(unique)
     return found
 

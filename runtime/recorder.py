@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FIELDS = tuple(field.name for field in dataclasses.fields(Span))[:13]
 # Between two looks at several lanes; on one lane it waits for the array itself.
 _GLANCE = 5e-5
+# So many are looked at, at most: more than the scheduler has in flight on an island.
+_AHEAD = 256
 
 
 class _Sent:
@@ -59,7 +61,7 @@ class Recorder:
         self._new: deque[_Sent] = deque()
         self._given: dict[Key, Key] = {}
         self._ways: set[Any] = set()
-        self._asleep = self._closed = False
+        self._asleep = self._closed = self._abandoned = False
         self._wake = threading.Event()
         self._closing = threading.Lock()
         self._observer = threading.Thread(target=self._observe, name="byways-trace", daemon=True)
@@ -127,12 +129,10 @@ class Recorder:
                 self._closed = True
                 self._wake.set()
                 self._observer.join(patience)
+                self._abandoned = True
                 sent = list(self._all)
                 self._all.clear()
-                self._new.clear()
                 self.spans = lay_out(_spans(sent, self._given))
-                for item in sent:
-                    item.watched = None
         return self.spans
 
     def __enter__(self) -> Recorder:
@@ -154,11 +154,12 @@ class Recorder:
                 if self._closed and not self._new:
                     return
                 self._sleep()
+            elif self._abandoned:
+                return
+            elif len(self._ways) == 1:
+                _finish(pending.popleft())
             elif not _look(pending):
-                if len(self._ways) == 1:
-                    _finish(pending.popleft())
-                else:
-                    time.sleep(_GLANCE)
+                time.sleep(_GLANCE)
 
     def _sleep(self) -> None:
         self._asleep = True
@@ -189,7 +190,7 @@ def _look(pending: deque[_Sent]) -> int:
     busy: set[int | tuple[int, str]] = set()
     kept: list[_Sent] = []
     found = 0
-    while pending:
+    for _ in range(min(len(pending), _AHEAD)):
         item = pending.popleft()
         devices, copies = item.way
         lanes = [(device, "copies") if copies else device for device in devices]
@@ -199,7 +200,7 @@ def _look(pending: deque[_Sent]) -> int:
         else:
             busy.update(lanes)
             kept.append(item)
-    pending.extend(kept)
+    pending.extendleft(reversed(kept))
     return found
 
 
