@@ -31,7 +31,8 @@ class NodeError(RuntimeFault):
         self.program, self.node, self.island = program, node, island
 
     def __reduce__(self):  # the message is whole already
-        return _remade, (type(self), self.args[0], self.program, self.node, self.island)
+        given = type(self), self.args[0], self.program, self.node, self.island
+        return _remade, given, self.__dict__
 
 
 def _remade(kind: type[NodeError], message: str, program: str, node: str, island: str):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,17 +13,44 @@ import jax.numpy as jnp
 from .errors import NodeError, NotFiniteError
 from .graph import Graph
 
+# Innermost frames of a cause that are kept as text.
+TRACEBACK = 12
 
-def fault(graph: Graph, node: int, error: BaseException) -> NodeError:
+
+def fault(graph: Graph, node: int, error: BaseException) -> BaseException:
     """The error of a node; `error` is its cause, unless it is one already."""
     if isinstance(error, NodeError):
-        return error
+        return bare(error)
     found = NodeError(said(error), graph.name, graph.nodes[node].name, island_name(graph, node))
     found.__cause__ = error
+    return bare(found)
+
+
+def bare(error: BaseException) -> BaseException:
+    """An error to keep: with the tracebacks of its causes as text, and without any frames.
+
+    A frame holds all that it and its callers knew, so arrays, until the error is gone.
+    """
+    if error.__cause__ is not None and error.__cause__.__traceback__ is not None:
+        said = traceback.format_exception(error.__cause__, limit=-TRACEBACK)
+        error.add_note("The cause was raised here:\n" + "".join(said))
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    return error
+
+
+def again(error: BaseException) -> BaseException:
+    """A kept error for one more who asks: raising adds frames to it, so each has a copy."""
+    found = copy.copy(error)
+    found.__cause__ = error.__cause__
     return found
 
 
-def blame(graph: Graph, failed: Mapping[int, BaseException], node: int, error: Exception):
+def blame(
+    graph: Graph, failed: Mapping[int, BaseException], node: int, error: Exception
+) -> BaseException:
     """The error of the first node, among this one and what it depends on, that failed.
 
     Args:

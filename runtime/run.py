@@ -15,7 +15,7 @@ from jax._src.array import ArrayImpl  # the exact type, for a fast look
 
 from .conditional import Wake
 from .errors import Cancelled, IslandLost, RuntimeFault, RunTimeout, ValueReleased
-from .faults import fault, said
+from .faults import again, bare, fault, said
 from .graph import Node
 from .holding import Holding
 from .sent import Sent
@@ -157,7 +157,7 @@ class Run(Sent):
     def check_going(self) -> None:
         """Raises what has stopped this run."""
         if self._stop is not None:
-            raise self._stop
+            raise again(self._stop)
 
     # Sending; all under the lock.
 
@@ -205,11 +205,8 @@ class Run(Sent):
             with scheduler.turn(self, part, part.gangs, part.seconds) as turn:
                 self._send(part, turn)
         except RuntimeFault as error:
-            self._ill = True
-            for step in part.steps:
-                for slot in step.outputs:
-                    if self._slots[slot] is None:
-                        self._slots[slot] = error
+            outputs = [slot for step in part.steps for slot in step.outputs]
+            self._give_up([slot for slot in outputs if self._slots[slot] is None], error)
         for slot in part.reads:
             array = self._slots[slot]
             if not isinstance(array, BaseException) and not is_gone(array):
@@ -269,9 +266,13 @@ class Run(Sent):
 
     def _fail(self, step: Step, error: Exception) -> None:
         found = fault(self.plan.graph, step.node, error)
-        self.failed[step.node], self._ill = found, True
-        for slot in step.outputs:
-            self._slots[slot] = found
+        self.failed[step.node] = found
+        self._give_up(step.outputs, found)
+
+    def _give_up(self, slots: Sequence[int], error: BaseException) -> None:
+        self._ill, error = True, bare(error)
+        for slot in slots:
+            self._slots[slot] = error
 
     def _look_closely(self, step: Step, outs: list[Any], began: float, island: Island) -> bool:
         """Traces, checks and sequential dispatch; false if the node turned out to be ill."""
@@ -323,7 +324,7 @@ class Run(Sent):
             self._check_island(island)
             poison = self._poison(part.inputs) if self._ill else None
             if poison is not None:
-                raise poison
+                raise again(poison) from poison.__cause__
             reads = node.conditional.reads
             read = [self.read(array, node) for array in given[:reads]]
             wake = Wake(self, node, part, given)
@@ -331,25 +332,17 @@ class Run(Sent):
                 outs = node.conditional.expand(wake, read, given[reads:])
             finally:
                 wake.end_turn()
-            self._take(part, outs, island)
+            for slot, out in zip(part.outputs, outs, strict=True):
+                slots[slot] = out
+                self._holding.fill(slot, out, island.name)
         except RuntimeFault as error:
-            self._ill_all(part, error)
+            self._give_up(part.outputs, error)
         except Exception as error:
             found = self.failed[node.index] = fault(self.plan.graph, node.index, error)
-            self._ill_all(part, found)
+            self._give_up(part.outputs, found)
         for slot in part.drop:
             self._drop(slot)
         self._used(part.shared)
-
-    def _take(self, part: Expansion, outs: Sequence[Any], island: Island) -> None:
-        for slot, out in zip(part.outputs, outs, strict=True):
-            self._slots[slot] = out
-            self._holding.fill(slot, out, island.name)
-
-    def _ill_all(self, part: Expansion, error: BaseException) -> None:
-        self._ill = True
-        for slot in part.outputs:
-            self._slots[slot] = error
 
     def read(self, array: Any, node: Node) -> np.ndarray:
         """An array as the host has it; waits for it."""

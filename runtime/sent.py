@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import RuntimeFault
-from .faults import blame, check_finite
+from .faults import again, bare, blame, check_finite
 from .waiting import is_gone, wait_ready
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Sent:
         except Exception as error:
             self.system.settle()
             found = blame(self.plan.graph, self.failed, node, error)
-            raise found from found.__cause__
+            raise again(found) from found.__cause__
         self.system.settle()
 
     def wait_for(self, array: Any, node: int, patience: float | None) -> None:
@@ -65,7 +65,7 @@ class Sent:
             array.block_until_ready()
         except Exception as error:
             if not is_gone(array):
-                self.failed.setdefault(node, error)
+                self.failed.setdefault(node, bare(error))
 
     def check_finite(self, node: int, outs: Sequence[Any], name: str) -> None:
         """Raises NotFiniteError if there is a NaN or an infinity among them."""

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from .errors import IslandLost, RunTimeout, ValueReleased
+from .faults import again
 from .waiting import is_gone, is_ready
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Value:
                 raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         array = self._array
         if isinstance(array, BaseException):
-            raise array
+            raise again(array) from array.__cause__
         island = self._run.island_of(self._node)
         if island is not None and island.lost:
             raise IslandLost(f"island {island.name!r} is lost, and with it {self!r}")

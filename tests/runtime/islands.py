@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 
 import jax
@@ -77,8 +78,6 @@ def held_back(computation):
     door = threading.Event()
     flats = list(computation._flats.values())
     before = [dict(flat._executables) for flat in flats]
-    import dataclasses
-
     for flat in flats:
         for key, found in flat._executables.items():
             call = found.call
