@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import PartitionSpec, Sharding
 
 from .abstract import shape_of
 from .dependence import dependence
 from .errors import ProgramError
-from .graph import Shape, nbytes
+from .graph import Shape, is_keys, nbytes
 from .resources import Slice
 from .tracing import builder
 
@@ -170,8 +169,7 @@ class FlatComputation:
             self.slice.size * nbytes(Shape(s.shard_shape(o.shape), o.dtype))
             for s, o in zip(outs, signature.outputs, strict=True)
         ]
-        # Arrays of random keys cannot be asked whether they are ready.
-        plain = [n for n, o in enumerate(signature.outputs) if not _is_keys(o)]
+        plain = [n for n, o in enumerate(signature.outputs) if not is_keys(o)]
         watched = min(plain, key=sizes.__getitem__, default=-1)
         gang = self.slice.size > 1
         return Executable(compiled, ins, outs, watched, sum(copies), gang, dict(cost))
@@ -306,10 +304,6 @@ def _spread(specs: Any, tree: Any, what: str) -> tuple[PartitionSpec | None, ...
     return tuple(
         jax.tree.leaves(whole, is_leaf=lambda x: x is None or isinstance(x, PartitionSpec))
     )
-
-
-def _is_keys(shape: Shape) -> bool:
-    return jnp.issubdtype(shape.dtype, jax.dtypes.extended)
 
 
 def _key(inputs: tuple[Shape, ...]) -> tuple:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
+import jax.numpy as jnp
 
 from .errors import ProgramError
 
@@ -183,6 +184,11 @@ class Cost:
     bytes: float
     nodes: int
     conditional: int
+
+
+def is_keys(shape: Shape) -> bool:
+    """Whether these are random keys, whose arrays cannot be asked whether they are ready."""
+    return jnp.issubdtype(shape.dtype, jax.dtypes.extended)
 
 
 def nbytes(shape: Shape) -> int:

@@ -138,7 +138,7 @@ def _slices(span: Span, lanes: _Lanes, zero: float) -> list[dict[str, Any]]:
         args["sent after µs"] = _micros(span.sent_began - zero)
         args["waited µs"] = _micros(max(0.0, span.began - span.sent_ended))
     if not span.seen:
-        args["end"] = "not seen (its output was donated): shared out"
+        args["end"] = "not seen; the time until the next that was is shared out"
     if span.failed:
         args["failed"] = True
     sending = _slice(

@@ -16,7 +16,7 @@ from jax.sharding import Sharding
 from .computations import Executable, FlatComputation
 from .errors import RuntimeFault
 from .faults import fault
-from .graph import Graph, Node, Ref, Shape, opaque
+from .graph import Graph, Node, Ref, Shape, is_keys, opaque
 from .parting import Call, parted
 from .resources import Slice
 from .steps import Expansion, Mover, Segment
@@ -82,6 +82,7 @@ class _Lowering:
         self.island: dict[int, str] = {}
         self.constants: list[tuple[int, Any]] = []
         self.fixed: set[int] = set()  # slots of constants
+        self.keys: set[int] = set()  # slots of copies of random keys
         self.aliases: set[int] = set()  # slots of copies that may share memory with their source
         self.steps: list[Call] = []
         self.behind: dict[int, frozenset[int]] = {}  # by slot: conditional nodes in front of it
@@ -258,6 +259,8 @@ class _Lowering:
                     self.copies[key] = self._slot(
                         None, wanted, size, self.made_by[slot], node.slice
                     )
+                    if is_keys(self.graph.shape(ref)):
+                        self.keys.add(self.copies[key])
                     moves.append((slot, self.copies[key], wanted))
                     if have is None or have.device_set & wanted.device_set:
                         self.aliases.add(self.copies[key])
@@ -281,6 +284,7 @@ class _Lowering:
                     sources,
                     targets,
                     call=Mover(shardings),
+                    watched=next((n for n, t in enumerate(targets) if t not in self.keys), -1),
                     transfer=True,
                 )
             )

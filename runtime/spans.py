@@ -32,15 +32,15 @@ class Span:
         island: where.
         devices: ids; () of what the controller does.
         parents: keys of the spans in the same run that made its inputs.
-        key: its own in the run; several waits of one conditional node share it.
+        key: in the run; the waits of one conditional node share one, and the copies for one node.
         woken_by: key of the conditional node that made it.
         bytes: of what it made, on all devices together; 0 is not known.
         thread: number of the dispatching thread, from 0.
         after: (run, key) of the makers of its inputs in other runs.
         sent_began, sent_ended: when the controller enqueued it.
         began, ended: when it ran; of `read` and `expand` the same as `sent_*`.
-        seen: `ended` was seen; False where its output was donated before anyone could look, and
-            the time is shared out up to the next that was seen.
+        seen: `ended` was seen; False where its output was donated before anyone could look, or it
+            has none: the time is shared out up to the next that was seen.
         failed: it ended with an error.
     """
 
@@ -89,19 +89,19 @@ def makers(spans: Sequence[Span]) -> list[tuple[int, ...]]:
     Args:
         spans: in order of sending, so that makers come before their users.
     """
-    place: dict[Key, int] = {}
+    places: dict[Key, list[int]] = {}
     woken: dict[Key, list[int]] = {}
     found = []
     for n, span in enumerate(spans):
         mine: dict[int, None] = {}
         waker = () if span.woken_by is None else ((span.run, span.woken_by),)
         for key in (*waker, *((span.run, key) for key in span.parents), *span.after):
-            if key in place:  # arguments and constants are not sent
-                mine[place[key]] = None
+            # Of arguments and constants there are none: they are not sent.
+            mine.update(dict.fromkeys(places.get(key, ())))
             if key not in waker:
                 mine.update(dict.fromkeys(woken.get(key, ())))
         found.append(tuple(mine))
-        place[span.run, span.key] = n
+        places.setdefault((span.run, span.key), []).append(n)
         if span.woken_by is not None:
             woken.setdefault((span.run, span.woken_by), []).append(n)
     return found

@@ -181,6 +181,22 @@ def test_programs_that_take_each_others_results_are_joined(system):
     assert rt.summarise(spans).critical == tuple(spans)
 
 
+def test_random_keys_between_devices_break_nothing(system):
+    """They cannot be asked whether they are ready; what comes after them can."""
+    slices = [system.virtual_devices().add_slice(1) for _ in range(2)]
+    make = rt.computation(jax.random.key, slices[0], name="make")
+    draw = rt.computation(jax.random.uniform, slices[1], name="draw")
+    with rt.recording(system) as recorder:
+        found = rt.Program(lambda seed: draw(make(seed)))(7).result()
+    assert found == jax.random.uniform(jax.random.key(7))
+    assert [(span.kind, span.seen) for span in recorder.spans] == [
+        ("node", False),
+        ("transfer", False),
+        ("node", True),
+    ]
+    check_format(perfetto(recorder.spans))
+
+
 def test_the_example_of_the_page_runs(root, tmp_path, monkeypatch, capsys):
     page = (root / "docs" / "tracing.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
