@@ -15,7 +15,7 @@ import numpy as np
 from ...datasets import DataConfig, load_data
 from ...models import MoeConfig, Shelf, Vmoe, VmoeConfig, lower, shelve
 from .moe import circumstances
-from .residents_settings import BenchResidents, check_residents
+from .residents_settings import BenchResidents, Stream, check_residents
 from .rounds import time_rounds
 
 _BASE = "on the device"
@@ -29,11 +29,11 @@ def bench_residents(settings: BenchResidents) -> dict[str, Any]:
     its pages are in memory: what is timed are copies, not a disk.
 
     Returns:
-        {"rows": [{"batch", "budget" (percent), "ms" (a batch), "slowdown" (to all experts on the
-        device), "hit_rate", "fetched" (bytes a batch), "peak" (live bytes), "budget_bytes",
-        "equal" (logits, bit for bit)}], "base": [{"batch", "ms", "awake" (mean experts a layer and
-        batch)}], "experts": {"bytes", "each"}, …}. Hit rates and bytes are those of a pass over
-        the stream after another such.
+        {"rows": [{"stream", "batch", "budget" (percent), "ms" (a batch), "slowdown" (to all experts
+        on the device), "hit_rate", "fetched" (bytes a batch), "peak" (live bytes), "budget_bytes",
+        "equal" (logits, bit for bit)}], "base": [{"stream", "batch", "ms", "awake" (mean experts a
+        layer and batch)}], "experts": {"bytes", "each"}, …}. Hit rates and bytes are those of a
+        pass over the stream after others.
 
     Raises:
         UsageError: settings that cannot be measured.
@@ -41,13 +41,14 @@ def bench_residents(settings: BenchResidents) -> dict[str, Any]:
     check_residents(settings)
     load = os.getloadavg()[0]
     params, apply = _model(settings)
-    images = _images(settings.images)
     rows, base = [], []
-    with tempfile.TemporaryDirectory() as folder:
+    for stream in settings.streams:
+        images = _images(stream, settings)
         for batch in settings.batches:
-            found, plain = _sizes(settings, params, apply, images, batch, Path(folder))
-            rows += found
-            base.append(plain)
+            with tempfile.TemporaryDirectory() as folder:
+                found, plain = _sizes(settings, params, apply, images, batch, Path(folder))
+            rows += [{"stream": stream, **row} for row in found]
+            base.append({"stream": stream, **plain})
     return {
         "rows": rows,
         "base": base,
@@ -152,10 +153,13 @@ def _model(settings: BenchResidents) -> tuple[Any, Callable[..., Any]]:
     return params, lambda p, x: module.apply(p, x).logits  # pyright: ignore
 
 
-def _images(count: int) -> np.ndarray:
-    """(count, 32, 32, 3) float32 in -1..1, on white."""
+def _images(stream: Stream, settings: BenchResidents) -> np.ndarray:
+    """(images, 32, 32, 3) float32 in -1..1; art is on white."""
+    if stream == "noise":
+        rng = np.random.default_rng(settings.seed)
+        return rng.uniform(-1, 1, (settings.images, 32, 32, 3)).astype(np.float32)
     examples = load_data(DataConfig())
-    rows = examples.rows("test")
-    rgba = examples.rgba[np.resize(rows, count)].astype(np.float32) / 255
+    rows = np.resize(examples.rows("test"), settings.images)
+    rgba = examples.rgba[rows].astype(np.float32) / 255
     alpha = rgba[..., 3:]
     return 2 * (rgba[..., :3] * alpha + 1 - alpha) - 1

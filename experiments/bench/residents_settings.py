@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from ..errors import UsageError
+
+Stream = Literal["art", "noise"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +17,9 @@ class BenchResidents:
     Attributes:
         budgets: bytes on the device, in percent of all experts' bytes.
         batches: images at a time; each size is a benchmark of its own.
-        images: of the stream, emoji art in the data set's order; a round takes all of them.
+        streams: `art`, emoji in the data set's order, which an untrained router sends to few
+            experts; `noise`, which it spreads.
+        images: of a stream; a round takes all of them.
         width: D.
         hidden: H.
         depth: L, every second block sparse.
@@ -27,6 +32,7 @@ class BenchResidents:
 
     budgets: tuple[int, ...] = (100, 50, 25)
     batches: tuple[int, ...] = (1, 8)
+    streams: tuple[Stream, ...] = ("art", "noise")
     images: int = 32
     width: int = 256
     hidden: int = 1024
@@ -56,7 +62,10 @@ def check_residents(settings: BenchResidents) -> BenchResidents:
     """
     for field in dataclasses.fields(BenchResidents):
         value = getattr(settings, field.name)
-        if isinstance(value, tuple):
+        if field.name == "streams":
+            if not value:
+                raise UsageError("--streams: name art, noise or both")
+        elif isinstance(value, tuple):
             if not value or min(value) < 1:
                 said = " ".join(map(str, value)) or "nothing"
                 raise UsageError(f"--{field.name} {said}: give numbers of 1 or more")
