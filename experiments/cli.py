@@ -103,6 +103,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "[--json] [--only CASE …]",
             "time a sparse layer as dataflow beside one jit",
         ),
+        "auto": Command(
+            "bench_auto",
+            "[--json] [--tokens 8 …]",
+            "see whether the cost model takes the faster way",
+        ),
         "residents": Command(
             "bench_residents",
             "[--json] [--budgets 25 …]",

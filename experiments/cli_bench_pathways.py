@@ -1,4 +1,4 @@
-"""`byways bench pathways`: options, and what is printed."""
+"""`byways bench pathways` and `byways bench auto`: options, and what is printed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from .bench.auto_settings import BenchAuto, check_auto
 from .bench.pathways_settings import BenchPathways, check_pathways
 from .cli_options import parse
 
@@ -50,4 +51,39 @@ def bench_pathways(arguments: Sequence[str]) -> int:
         print(json.dumps(result, ensure_ascii=False))
     else:
         print_pathways(result)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoOptions:
+    """Time sparse layers of many sizes both ways, and see which one the cost model takes.
+
+    Attributes:
+        config: sizes.
+        json: print one JSON object rather than a table.
+    """
+
+    config: Annotated[BenchAuto, tyro.conf.arg(name="")] = BenchAuto()  # noqa: RUF009
+    json: bool = False
+
+
+def bench_auto(arguments: Sequence[str]) -> int:
+    """`byways bench auto [--json] [options]`"""
+    options = parse(AutoOptions, arguments, "byways bench auto", AutoOptions())
+    check_auto(options.config)
+
+    from .huge_pages import restart_with_huge_pages
+
+    restart_with_huge_pages()
+
+    from .bench.auto import bench_auto
+    from .bench.auto_table import print_auto
+    from .compilation_cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    result = bench_auto(options.config)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print_auto(result)
     return 0

@@ -241,6 +241,13 @@ def bench_residents(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def bench_auto(arguments: Sequence[str]) -> int:
+    """`byways bench auto [--json] [options]`"""
+    from .cli_bench_pathways import bench_auto as run
+
+    return run(arguments)
+
+
 def import_vmoe(arguments: Sequence[str]) -> int:
     """`byways import vmoe PREFIX OUT`"""
     from .cli_import import import_vmoe as run

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .limoe import Embeddings as Embeddings
     from .limoe import Limoe as Limoe
     from .limoe import join as join
+    from .lowering.calibration import calibrate as calibrate
+    from .lowering.cost import Calibration as Calibration
+    from .lowering.cost import Costs as Costs
     from .lowering.layer_work import LayerWork as LayerWork
     from .lowering.lowered import Lowered as Lowered
     from .lowering.lowered import lower as lower
@@ -78,6 +81,9 @@ _HOMES = {
     "Embeddings": "limoe",
     "Limoe": "limoe",
     "join": "limoe",
+    "Calibration": "lowering.cost",
+    "Costs": "lowering.cost",
+    "calibrate": "lowering.calibration",
     "LayerWork": "lowering.layer_work",
     "Lowered": "lowering.lowered",
     "lower": "lowering.lowered",

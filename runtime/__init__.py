@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from .values import Value as Value
     from .values import arrays as arrays
     from .values import fetch as fetch
+    from .waking import awake_groups as awake_groups
 
 _FILES = {
     "autodiff": ["value_and_grad"],
@@ -119,6 +120,7 @@ _FILES = {
     "perfetto": ["write_trace"],
     "trace_summary": ["TraceSummary", "summarise"],
     "values": ["Value", "arrays", "fetch"],
+    "waking": ["awake_groups"],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 

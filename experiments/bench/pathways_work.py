@@ -24,7 +24,7 @@ def work(case: Case, what: What) -> dict[str, Any]:
     layer = LayerWork(tuple(case.counts.tolist()), s.width, s.hidden, tokens)
     passes = 3 if what == "train" else 1
 
-    def side(rows: int, products: int, experts: int) -> dict[str, float]:
+    def side(rows: int, products: int, experts: int) -> dict[str, Any]:
         return {
             "rows": rows,
             "products": products,

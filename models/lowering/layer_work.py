@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections import Counter
+
+import numpy as np
 
 from ...routing import block_size, block_sizes
-from ...runtime import ladder
+from ...runtime import awake_groups, ladder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +55,9 @@ class LayerWork:
     @functools.cached_property
     def programs(self) -> tuple[tuple[int, int, int], ...]:
         """(device, experts, bucket of each) of every program of the pathways."""
-        rung = ladder(self.most_rows)
-        alike: Counter[tuple[int, int]] = Counter(
-            (expert % self.devices, rung(count))
-            for expert, count in enumerate(self.counts)
-            if count
-        )
-        found: list[tuple[int, int, int]] = []
-        for (device, bucket), experts in sorted(alike.items()):
-            whole, rest = divmod(experts, self.together)
-            found += [(device, self.together, bucket)] * whole + [(device, 1, bucket)] * rest
-        return tuple(found)
+        counts, rungs = np.asarray(self.counts, np.int64), ladder(self.most_rows)
+        groups = awake_groups(counts, rungs, self.devices, self.together)
+        return tuple((group.home, len(group.branches), group.bucket) for group in groups)
 
     @property
     def most_rows(self) -> int:

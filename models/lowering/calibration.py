@@ -1,0 +1,164 @@
+"""`calibrate`: the numbers of the cost model, from a few runs of a small layer both ways."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...routing import DISPATCHERS, Assignment, ExpertMlp
+from .cost import Calibration, Costs
+from .layer_work import LayerWork
+from .lowered import lower
+
+WIDTH, HIDDEN, EXPERTS, PAIRS = 128, 512, 8, 512
+WEIGHTS = 2 * WIDTH * HIDDEN
+# Rows of each expert: nobody; one expert alone; all of them, with many rows and with few.
+COUNTS: tuple[tuple[int, ...], ...] = (
+    (0,) * EXPERTS,
+    (PAIRS,) + (0,) * (EXPERTS - 1),
+    (PAIRS // EXPERTS,) * EXPERTS,
+    (8,) * EXPERTS,
+)
+REPEATS = 20
+
+
+def calibrate(device: jax.Device | None = None) -> Calibration:
+    """Measures this kind of device, once in a process: a second or two, most of it compiling.
+
+    Args:
+        device: None is the first of `jax.devices()`.
+    """
+    device = jax.devices()[0] if device is None else device
+    return _calibrate(device, device.platform, device.device_kind)
+
+
+@functools.cache
+def _calibrate(device: jax.Device, platform: str, kind: str) -> Calibration:
+    begin = time.perf_counter()
+    with jax.default_device(device):
+        measured = [_measure(device, train) for train in (False, True)]
+        copy = _copying() / (EXPERTS * WEIGHTS)
+    layers = [LayerWork(counts, WIDTH, HIDDEN, PAIRS) for counts in COUNTS]
+    forward = fit_fused(layers, measured[0][0], lambda none: none - EXPERTS * WEIGHTS * copy)
+    # Outside of the experts the way back costs about what the way there does.
+    back = fit_fused(layers, measured[1][0], lambda none: 2 * forward.always)
+    fused = (forward, back)
+    apart = (fit_pathways(layers, measured[0][1]), fit_pathways(layers, measured[1][1]))
+    return Calibration(fused, apart, platform == "cpu", time.perf_counter() - begin)
+
+
+def fit_fused(
+    layers: Sequence[LayerWork], seconds: Sequence[float], always: Callable[[float], float]
+) -> Costs:
+    """Costs out of the four runs.
+
+    Args:
+        layers, seconds: of `COUNTS`.
+        always: of the time where nobody has rows, what does not grow with the experts.
+    """
+    none, _, many, few = seconds
+    row = _rate(many - few, layers[2].fused_rows - layers[3].fused_rows)
+    fixed = min(max(0.0, always(none)), none)
+    spent = few - none - WEIGHTS * row * layers[3].fused_rows
+    weight = max(0.0, spent) / (WEIGHTS * len(layers[3].blocks))
+    return Costs(fixed, 0.0, (none - fixed) / (EXPERTS * WEIGHTS), weight, row)
+
+
+def fit_pathways(layers: Sequence[LayerWork], seconds: Sequence[float]) -> Costs:
+    """Costs out of the four runs: of what starts, programs and experts are told apart."""
+    none, one, many, few = seconds
+    row = _rate(many - few, layers[2].pathways_rows - layers[3].pathways_rows)
+    starts = np.array([[len(x.programs), x.awake * WEIGHTS] for x in (layers[1], layers[3])], float)
+    spent = [
+        max(0.0, took - none - WEIGHTS * row * layer.pathways_rows)
+        for took, layer in ((one, layers[1]), (few, layers[3]))
+    ]
+    start, weight = np.linalg.solve(starts, spent)
+    if start < 0:  # noise: the one that is left explains both
+        start, weight = 0.0, spent[1] / starts[1, 1]
+    elif weight < 0:
+        start, weight = spent[1] / starts[1, 0], 0.0
+    return Costs(none, float(start), 0.0, float(weight), row)
+
+
+def _rate(seconds: float, rows: int) -> float:
+    return max(0.0, seconds) / (rows * WEIGHTS)
+
+
+def _copying() -> float:
+    """Seconds of copying as many weights as all experts have."""
+    stack = jnp.zeros((EXPERTS, WEIGHTS))
+    return _seconds([functools.partial(jax.jit(jnp.copy), stack)])[0]
+
+
+def _measure(device: jax.Device, train: bool) -> tuple[list[float], list[float]]:
+    """Seconds of the fused layer and of the pathways, for each of `COUNTS`."""
+    shapes = ((WIDTH, HIDDEN), (HIDDEN,), (HIDDEN, WIDTH), (WIDTH,))
+    keys = jax.random.split(jax.random.key(0), len(shapes) + 1)
+    weights = tuple(
+        jax.random.normal(key, (EXPERTS, *shape)) / shape[0] ** 0.5
+        for key, shape in zip(keys, shapes, strict=False)
+    )
+    tokens = jax.random.normal(keys[-1], (1, PAIRS, WIDTH))
+    given = [(weights, tokens, _experts_of(counts)) for counts in COUNTS]
+
+    def run(dispatcher: str) -> Callable[..., Any]:
+        def layer(weights: Any, tokens: Any, expert: Any) -> Any:
+            experts = ExpertMlp(*weights)
+            out = DISPATCHERS[dispatcher](_assignment(expert), tokens, experts)
+            return (jnp.sum(out), out) if train else out
+
+        return layer
+
+    fused = run("blocked")
+    call = jax.jit(jax.value_and_grad(fused, (0, 1), has_aux=True) if train else fused)
+    lowered = lower(run("pathways"), *given[0], devices=[device])
+    apart = lowered.value_and_grad((0, 1)) if train else lowered
+    split = [lowered.split(*args) for args in given]
+    calls = [functools.partial(call, *args) for args in given]
+    found = _seconds(calls + [functools.partial(apart, *args) for args in split])
+    return found[: len(calls)], found[len(calls) :]
+
+
+def _seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
+    """Of each the fastest of some turns: what the machine can do is asked, not what else it did."""
+    times: list[list[float]] = [[] for _ in calls]
+    for turn in range(REPEATS + 1):
+        for call, own in zip(calls, times, strict=True):
+            begin = time.perf_counter()
+            jax.block_until_ready(call())
+            if turn:  # the first compiles
+                own.append(time.perf_counter() - begin)
+    return [min(own) for own in times]
+
+
+def _experts_of(counts: Sequence[int]) -> jax.Array:
+    """(1, T) int32, the expert of each token; E of one that has none."""
+    found = np.full((1, PAIRS), EXPERTS, np.int32)
+    chosen = np.repeat(np.arange(EXPERTS), counts)
+    found[0, : chosen.size] = chosen
+    return jnp.asarray(found)
+
+
+def _assignment(expert: jax.Array) -> Assignment:
+    """Each token to its expert, if there is one, with weight 1."""
+    kept = expert < EXPERTS
+    token = jnp.broadcast_to(jnp.arange(PAIRS, dtype=jnp.int32), expert.shape)
+    return Assignment(
+        token=token,
+        expert=jnp.where(kept, expert, 0),
+        slot=jnp.zeros_like(expert),
+        weight=jnp.ones(expert.shape, jnp.float32),
+        routed=kept,
+        kept=kept,
+        num_tokens=PAIRS,
+        num_experts=EXPERTS,
+        capacity=None,
+        layout="token",
+    )
