@@ -11,11 +11,9 @@ is no thread of its own: the one whose turn is next waits for the oldest in flig
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,19 +29,28 @@ CREDIT = 8
 
 
 class Turn:
-    """A run of nodes that was enqueued and is not known to be finished.
+    """A run of nodes that is enqueued; entered (`with turn:`), this thread has the island.
 
     Attributes:
         nodes: (number of the node, an output of it) in order.
         gangs: how many of them run on several devices.
     """
 
-    __slots__ = ("gangs", "nodes", "run", "sent", "what")
+    __slots__ = ("_cost", "_nested", "_scheduler", "gangs", "nodes", "run", "sent", "what")
 
-    def __init__(self, run: Run, what: Any, gangs: int):
+    def __init__(self, scheduler: GangScheduler, run: Run, what: Any, gangs: int, cost: float):
+        self._scheduler, self._cost = scheduler, cost
         self.run, self.what, self.gangs = run, what, gangs
         self.nodes: deque[tuple[int, Any]] = deque()
         self.sent = 0.0
+
+    def __enter__(self) -> Turn:
+        self._nested = not self._scheduler._enter(self.run, self.gangs, self._cost)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.sent = time.perf_counter()
+        self._scheduler._leave(self, self._nested)
 
 
 class _Ticket:
@@ -68,7 +75,7 @@ class GangScheduler:
     def __init__(self, island: Island, window: int, fair: bool = True):
         self.island, self.window, self.fair = island, window, fair
         self._lock = threading.Lock()
-        self._busy = False
+        self._holder = 0  # the thread whose turn it is
         self._waiting: list[_Ticket] = []
         self._turns: deque[Turn] = deque()
         self._gangs = 0
@@ -77,11 +84,12 @@ class GangScheduler:
         self._last_done = 0.0
         self.ended = 0
         self._typical = 1e-4
-        self._last_client: Client | None = None
 
-    @contextlib.contextmanager
-    def turn(self, run: Run, what: Any, gangs: int, cost: float | None) -> Iterator[Turn]:
-        """Waits for this client's turn; inside, this thread alone enqueues on the island.
+    def turn(self, run: Run, what: Any, gangs: int, cost: float | None) -> Turn:
+        """Entered, it waits for this client's turn; inside, this thread alone enqueues here.
+
+        Entered inside a turn of the same thread (what a node calls may run programs) it is part
+        of that.
 
         Args:
             run: whose nodes these are.
@@ -92,27 +100,27 @@ class GangScheduler:
         Raises:
             Cancelled, IslandLost: while it waited.
         """
-        cost = self._typical if cost is None else cost
-        self._enter(run, gangs, cost)
-        turn = Turn(run, what, gangs)
-        try:
-            yield turn
-        finally:
-            turn.sent = time.perf_counter()
-            with self._lock:
-                if turn.nodes:
-                    self._turns.append(turn)
-                    self._gangs += gangs
-                self._busy = False
+        return Turn(self, run, what, gangs, self._typical if cost is None else cost)
+
+    def _leave(self, turn: Turn, nested: bool) -> None:
+        with self._lock:
+            if turn.nodes:
+                self._turns.append(turn)
+                self._gangs += turn.gangs
+            if not nested:
+                self._holder = 0
                 self._wake()
 
-    def _enter(self, run: Run, gangs: int, cost: float) -> None:
+    def _enter(self, run: Run, gangs: int, cost: float) -> bool:
+        """Waits for the turn; false if this thread has one already."""
         client = run.client
         with self._lock:
+            if self._holder == threading.get_ident():
+                return False
             tag = self._tag(client, cost)
-            if not self._busy and not self._waiting and self._room(gangs):
+            if not self._holder and not self._waiting and self._room(gangs):
                 self._grant(client, tag, cost)
-                return
+                return True
             self._numbers += 1
             mine = _Ticket(client.priority, tag, self._numbers)
             self._waiting.append(mine)
@@ -120,15 +128,15 @@ class GangScheduler:
             while True:
                 with self._lock:
                     best = min(self._waiting, key=lambda ticket: ticket.order)
-                    if best is mine and not self._busy:
+                    if best is mine and not self._holder:
                         if self._room(gangs):
                             self._waiting.remove(mine)
                             self._grant(client, mine.tag, cost)
-                            return
+                            return True
                         leads = True
                     else:
                         leads = False
-                        if best is not mine and not self._busy:
+                        if best is not mine and not self._holder:
                             best.event.set()
                     mine.event.clear()
                 run.check_going()
@@ -150,10 +158,9 @@ class GangScheduler:
         return max(self._now - credit, client.finish.get(self.island.name, 0.0))
 
     def _grant(self, client: Client, tag: float, cost: float) -> None:
-        self._busy = True
+        self._holder = threading.get_ident()
         self._now = max(self._now, tag)
         client.finish[self.island.name] = tag + cost / client.weight
-        self._last_client = client
 
     def _wake(self) -> None:
         if self._waiting:
@@ -172,20 +179,18 @@ class GangScheduler:
         """
         finished = 0
         for place, turn in enumerate(self._turns):
-            nodes = turn.nodes
+            nodes, state = turn.nodes, None
             while nodes:
                 node, array = nodes[0]
-                if array.is_deleted():
-                    if len(nodes) == 1:
-                        break
-                elif array.is_ready():
+                state = _state(array)
+                if state is True:
                     turn.run.look(node, array)
-                else:
+                elif state is False or len(nodes) == 1:
                     break
                 nodes.popleft()
             if not nodes:
                 finished = place + 1
-            elif not nodes[0][1].is_deleted():
+            elif state is False:
                 break
         if finished:
             now = time.perf_counter()
@@ -209,7 +214,7 @@ class GangScheduler:
             for turn in self._turns:
                 # The last node: so one wake-up a turn.
                 oldest = next(
-                    ((turn, n, a) for n, a in reversed(turn.nodes) if not a.is_deleted()), None
+                    ((turn, n, a) for n, a in reversed(turn.nodes) if _state(a) is not None), None
                 )
                 if oldest:
                     break
@@ -242,8 +247,23 @@ class GangScheduler:
             self._retire()
             return len(self._turns)
 
+    @property
+    def gangs(self) -> int:
+        """Nodes on several devices in flight."""
+        with self._lock:
+            self._retire()
+            return self._gangs
+
     def in_flight_names(self) -> list[str]:
         """The oldest node of each turn in flight."""
         with self._lock:
             self._retire()
             return [turn.run.node_name(turn.nodes[0][0]) for turn in self._turns if turn.nodes]
+
+
+def _state(array: Any) -> bool | None:
+    """Whether it is computed; None if it was donated, by whom and when ever."""
+    try:
+        return None if array.is_deleted() else array.is_ready()
+    except RuntimeError:  # between the two looks
+        return None
