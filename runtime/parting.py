@@ -51,6 +51,7 @@ def parted(
     lent: Collection[int],
     sizes: dict[int, int],
     made_by: dict[int, int],
+    gangs: int = GANGS,
 ) -> tuple[tuple[Segment | Expansion, ...], dict[int, int]]:
     """Segments and expansions in order, and how many parts use each slot that several do.
 
@@ -61,8 +62,9 @@ def parted(
         lent: slots whose arrays are not ours alone: arguments, constants, copies that share memory.
         sizes: bytes by slot.
         made_by: node by slot.
+        gangs: most nodes on several devices in a segment.
     """
-    groups, numbers, needs = _grouped(calls)
+    groups, numbers, needs = _grouped(calls, gangs)
     users: dict[int, dict[int, int]] = {}  # by slot: the last call of each part that has it
     for number, group in enumerate(groups):
         for call in group:
@@ -141,7 +143,7 @@ def parted(
 
 
 def _grouped(
-    calls: Sequence[Call],
+    calls: Sequence[Call], most: int
 ) -> tuple[list[list[Call]], dict[int, int], list[frozenset[int]]]:
     """Calls in parts; each call's number by its id; and the expansions that each part needs."""
     groups: list[list[Call]] = []
@@ -165,7 +167,7 @@ def _grouped(
             or last[0].part.island is not call.part.island
             or needs[-1] != mine
             or len(last) == LONGEST
-            or gangs + call.gang > GANGS
+            or gangs + call.gang > most
         ):
             groups.append([call])
             needs.append(mine)

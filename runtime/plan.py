@@ -19,7 +19,7 @@ from .faults import fault
 from .graph import Graph, Node, Ref, Shape, is_keys, opaque
 from .parting import Call, parted
 from .resources import Slice
-from .steps import Expansion, Mover, Segment
+from .steps import GANGS, Expansion, Mover, Segment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +130,10 @@ class _Lowering:
             if self.graph.nodes[node.inputs[place].node].kind == "argument"
         )
         lent = {*self.fixed, *self.aliases, *(slot for slot, _ in arguments)}
-        parts, uses = parted(self.steps, outputs, self.fixed, lent, self.size, self.made_by)
+        # Two segments fit the window, so that one is enqueued while the other runs.
+        windows = [part.system.schedulers[part.island.name].window for part, _ in versions]
+        gangs = min(GANGS, *(max(1, window // 2) for window in windows))
+        parts, uses = parted(self.steps, outputs, self.fixed, lent, self.size, self.made_by, gangs)
         sizes = tuple(self.size[slot] for slot in range(len(self.size)))
         blank: list[Any] = [None] * len(sizes)
         for slot, value in self.constants:
