@@ -30,7 +30,8 @@ class Client:
         self.system, self.name, self.weight, self.priority = system, name, weight, priority
         self.closed = False
         self.finish: dict[str, float] = {}  # virtual time by island; the scheduler's
-        self.values: weakref.WeakSet[Value] = weakref.WeakSet()
+        # By id. No WeakSet: threads add to it while another goes through it.
+        self.values: dict[int, weakref.ref[Value]] = {}
         self.runs: set[Run] = set()
 
     def close(self) -> None:
@@ -38,8 +39,10 @@ class Client:
         self.closed = True
         for run in list(self.runs):
             run.cancel(f"client {self.name!r} left")
-        for value in list(self.values):
-            value.release(f"its client {self.name!r} left")
+        for ref in list(self.values.values()):
+            value = ref()
+            if value is not None:
+                value.release(f"its client {self.name!r} left")
         self.system.clients.pop(self.name, None)
 
     def advance_others(self, but: Run | None = None) -> bool:

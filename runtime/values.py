@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from .run import Run
 
 
+_NOTHING: list[int] = []
+
+
 class Value:
     """A result that may not be there yet. It is a leaf of pytrees.
 
@@ -27,14 +32,14 @@ class Value:
         dtype: of the array.
     """
 
-    __slots__ = ("__weakref__", "_array", "_bytes", "_client", "_gone", "_node", "_run", "aval")
+    __slots__ = ("__weakref__", "_array", "_client", "_gone", "_held", "_node", "_run", "aval")
 
     def __init__(self, run: Run, node: int, aval: jax.ShapeDtypeStruct, client: Client):
         self._run, self._node, self.aval, self._client = run, node, aval, client
         self._array: Any = None
         self._gone: str | None = None
-        self._bytes = 0
-        client.values.add(self)
+        self._held = _NOTHING
+        client.values[id(self)] = weakref.ref(self)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,9 +75,9 @@ class Value:
             raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         if self._array is None:
             self._run.drive(self, timeout)
-            if self._gone is not None:
-                raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         array = self._array
+        if array is None:  # released meanwhile
+            raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         if isinstance(array, BaseException):
             raise again(array) from array.__cause__
         island = self._run.island_of(self._node)
@@ -121,6 +126,7 @@ class Value:
         return self.array()
 
     def __del__(self) -> None:
+        self._client.values.pop(id(self), None)
         self._free()
 
     @property
@@ -131,15 +137,18 @@ class Value:
     def set(self, array: Any, held: int) -> None:
         """The run's word on what it is: an array, or the error instead of one."""
         if self._gone is None:
-            self._array, self._bytes = array, held if not isinstance(array, BaseException) else 0
-            held = self._bytes
-            if held:
+            self._array = array
+            if held and not isinstance(array, BaseException):
                 self._run.system.store.hold(self._run, self._node, held, self._client)
+                self._held = [held]
+        if self._gone is not None:  # in another thread, which may have looked too early
+            self._free()
 
     def _free(self) -> None:
-        held, self._bytes, self._array = self._bytes, 0, None
-        if held:
-            self._run.system.store.let_go(self._run, self._node, held, self._client)
+        # Without a lock, since a value may die anywhere: whoever gets the number counts it off.
+        self._array, held = None, self._held
+        with contextlib.suppress(IndexError):
+            self._run.system.store.let_go(self._run, self._node, held.pop(), self._client)
 
     def __repr__(self) -> str:
         made = self._run.node_name(self._node)
