@@ -39,6 +39,8 @@ class Branches:
         trees: by the branch's number.
     """
 
+    at_hand = True
+
     def __init__(self, trees: Sequence[Any] | Mapping[int, Any]):
         self.trees = dict(trees) if isinstance(trees, Mapping) else dict(enumerate(trees))
 

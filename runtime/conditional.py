@@ -130,6 +130,15 @@ class Wake:
         self.end_turn()
         return self.run.read(array, self.node)
 
+    def fetch(self, bank: Any, branches: Sequence[int]) -> Sequence[Any]:
+        """Parameters of branches; others have the island while they are fetched.
+
+        A bank whose `at_hand` is true never waits for anybody, and is asked within the turn.
+        """
+        if not getattr(bank, "at_hand", False):
+            self.end_turn()
+        return bank.fetch(branches)
+
     def end_turn(self) -> None:
         """Lets others have the island."""
         self._turns.close()

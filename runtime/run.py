@@ -361,8 +361,12 @@ class Run(Sent):
     # Slots.
 
     def last_use(self, part: Expansion, slot: int) -> bool:
-        """Whether nobody else will read this slot."""
-        return slot in part.drop or (slot in part.shared and self._holding.left[slot] == 1)
+        """Whether nobody else will read this slot's array."""
+        if not (slot in part.drop or (slot in part.shared and self._holding.left[slot] == 1)):
+            return False
+        # A conditional node may have put one array into several slots.
+        array = self._slots[slot]
+        return sum(other is array for other in self._slots) == 1 == part.inputs.count(slot)
 
     def _used(self, shared: Sequence[int]) -> None:
         for slot in shared:

@@ -265,6 +265,8 @@ class _Gradients:
 class ExpertWeights:
     """The weights of a layer's experts, as the switch asks for them."""
 
+    at_hand = True
+
     def __init__(self, parts: Sequence[PerExpert]):
         self.parts = parts
 
