@@ -224,7 +224,7 @@ class _Over:
         for group in groups:
             if on_demand:
                 wake.end_turn()  # what it may have to wait for needs turns, too
-            params = jax.tree.leaves(bank.fetch(group.branches))
+            params = jax.tree.leaves(wake.fetch(bank, group.branches))
             h = group.home
             if self.alike:
                 leaves = [buffers[h], group.spans, *params]
@@ -253,7 +253,7 @@ class _Over:
         ]
         kept = Kept(groups, copies, [])
         for group in groups:
-            params = jax.tree.leaves(bank.fetch(group.branches))
+            params = jax.tree.leaves(wake.fetch(bank, group.branches))
             h = group.home
             leaves = [buffers[h], copies[h], group.spans, *params]
             buffers[h], *saved = self._wake(wake, "keeping", h, leaves, group)
@@ -283,7 +283,7 @@ class _Over:
         tree, found = jax.tree.structure(self.owner.params), Sparse()
         for group, saved in zip(kept.groups, kept.saved, strict=True):
             h = group.home
-            params = jax.tree.leaves(bank.fetch(group.branches))
+            params = jax.tree.leaves(wake.fetch(bank, group.branches))
             rest = [kept.rows[h], *(saved or ()), group.spans, *params]
             if self.alike:
                 buffers[h], *made = self._wake(wake, "back over", h, [buffers[h], *rest], group)
