@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .scheduler import GangScheduler
 
 
+# Notes that may wait until somebody asks.
+MANY = 1000
+
+
 class Store:
     """Accounts of bytes.
 
@@ -34,19 +38,24 @@ class Store:
         self._held: dict[str, Counter[str]] = {}
         # A value may die in any thread at any moment, also under our own lock: its note waits here.
         self._notes: deque[tuple[str, str, int]] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
 
     def hold(self, run: Run, node: int, held: int, client: Client) -> None:
         """A value for users holds bytes from now on."""
-        self._notes.append((run.island_name(node), client.name, held))
+        self.note(run.island_name(node), client.name, held)
 
     def let_go(self, run: Run, node: int, held: int, client: Client) -> None:
         """It does no more."""
-        self._notes.append((run.island_name(node), client.name, -held))
+        self.note(run.island_name(node), client.name, -held)
 
     def note(self, island: str, client: str, change: int) -> None:
-        """Counts bytes of a running program."""
+        """Counts bytes of a running program. Never waits."""
         self._notes.append((island, client, change))
+        if len(self._notes) > MANY and self._lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._lock.release()
 
     def live(self, island: str | None = None) -> int:
         """Bytes that are held, of one island or all."""
