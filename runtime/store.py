@@ -59,7 +59,7 @@ class Store:
 
     def live(self, island: str | None = None) -> int:
         """Bytes that are held, of one island or all."""
-        with self._changed:
+        with self._lock:
             self._settle()
             return sum(
                 sum(held.values())
@@ -69,7 +69,7 @@ class Store:
 
     def holders(self, island: str) -> dict[str, int]:
         """Bytes by client."""
-        with self._changed:
+        with self._lock:
             self._settle()
             return {name: n for name, n in self._held.get(island, {}).items() if n}
 
@@ -91,7 +91,7 @@ class Store:
             )
         end = time.monotonic() + self.patience
         while True:
-            with self._changed:
+            with self._lock:
                 self._settle()
                 held = self._held.setdefault(island.name, Counter())
                 if sum(held.values()) + need <= self.budget:
