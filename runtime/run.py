@@ -47,11 +47,10 @@ class Run(Sent):
         self._todo: Sequence[int] = range(len(plan.parts))
         self._known: set[int] = set()  # parts that were conditional and are expanded
         self._holding = Holding(plan, system.store, client)
-        self._stop: RuntimeFault | None = None
         self._ill = False  # some slot holds an exception, or is on an island that was lost
         self._sending = False
         self._lock = threading.RLock()
-        self._values: list[weakref.ref[Value] | None] = []
+        self._values: list[weakref.ref[Value]] = []
         self._woken = len(plan.graph.nodes)  # keys of woken nodes, in traces
         self._asked: dict[int, float] = {}  # when a wait for a conditional node's read began
 
@@ -64,6 +63,9 @@ class Run(Sent):
             what an argument that is a future raises; a client's error if it has left.
         """
         plan, slots = self.plan, self._slots
+        for n in plan.donated:
+            if type(leaves[n]) is Value:
+                leaves[n].finish()
         if self.system.recorder is not None:
             tell_given(self, leaves)
         moves = []
@@ -100,7 +102,7 @@ class Run(Sent):
             if type(leaves[n]) is Value:
                 leaves[n].release("it was donated")
         if client.closed:  # by another thread, which may not have seen this run
-            self.cancel(f"client {client.name!r} left")
+            self.cancel("its client left")
             for value in values:
                 value.release(f"its client {client.name!r} left")
         return values
@@ -112,7 +114,7 @@ class Run(Sent):
         try:
             if self._sending:  # this thread is in it already: a node that wakes calls a program
                 return False
-            if self._todo and all(ref is None or ref() is None for ref in self._values):
+            if self._todo and not self._wanted():
                 self._stop = self._stop or Cancelled(f"nobody holds the results of {self!r}")
             before = len(self._todo)
             self._advance()
@@ -154,11 +156,6 @@ class Run(Sent):
         self._ill = True
         self.advance()
 
-    def check_going(self) -> None:
-        """Raises what has stopped this run."""
-        if self._stop is not None:
-            raise again(self._stop)
-
     # Sending; all under the lock.
 
     def _advance(self) -> None:
@@ -199,8 +196,7 @@ class Run(Sent):
         scheduler = system.schedulers[island.name]
         try:
             self._check_island(island)
-            name = self.plan.graph.nodes[part.steps[0].node].name
-            system.store.reserve(island, self, name, part.peak, scheduler)
+            system.store.reserve(island, self, self.segment_name(part), part.peak, scheduler)
             self._holding.reserved(island.name, part.peak, part.change)
             with scheduler.turn(self, part, part.gangs, part.seconds) as turn:
                 self._send(part, turn)
@@ -379,20 +375,22 @@ class Run(Sent):
         self._slots[slot] = None
         self._holding.drop(slot)
 
+    def _wanted(self) -> bool:
+        """Whether anybody holds a result that is not known yet."""
+        values = [ref() for ref in self._values]
+        return any(value is not None and value.unknown for value in values)
+
     def _deliver(self) -> None:
         """Results that are known go to their futures; with the last of them all is forgotten."""
         slots, done = self._slots, not self._todo
+        if not slots:
+            return
         for n, slot in enumerate(self.plan.outputs):
-            ref = self._values[n]
-            if ref is None:
-                continue
-            found = slots[slot]
-            if found is None and not done:
-                continue
-            value, self._values[n] = ref(), None
-            if value is not None:
-                value.set(found, self._holding.size(slot))
-        if done and slots:
+            found, value = slots[slot], self._values[n]()
+            if value is not None and (found is not None or done):
+                # Until all is sent, the bytes are in the run's own account.
+                value.set(found, self._holding.size(slot) if done else 0)
+        if done:
             self.client.runs.discard(self)
             self._holding.close()
             # Emptied and not only let go: the frames of an exception that was kept refer to it.

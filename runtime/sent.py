@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import RuntimeFault
+from .errors import Cancelled, RuntimeFault
 from .faults import again, bare, blame, check_finite
 from .waiting import is_gone, wait_ready
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .plan import Plan
     from .resources import Island
+    from .steps import Segment
     from .system import Runtime
 
 
@@ -31,6 +32,14 @@ class Sent:
         self.system, self.plan, self.client = system, plan, client
         self.number = system.next_number()
         self.failed: dict[int, BaseException] = {}
+        self._stop: RuntimeFault | None = None
+
+    def check_going(self) -> None:
+        """Raises what has stopped this run."""
+        if self.client.closed and self._stop is None:
+            self._stop = Cancelled(f"{self!r} was cancelled: client {self.client.name!r} left")
+        if self._stop is not None:
+            raise again(self._stop)
 
     def wait(self, array: Any, node: int, timeout: float | None = None) -> None:
         """Waits for a result that was sent.
@@ -80,6 +89,12 @@ class Sent:
         """Its name; "" of arguments and constants."""
         island = self.island_of(node)
         return "" if island is None else island.name
+
+    def segment_name(self, part: Segment) -> str:
+        """Of its nodes, for messages."""
+        nodes = self.plan.graph.nodes
+        first, last = nodes[part.steps[0].node].name, nodes[part.steps[-1].node].name
+        return first if len(part.steps) == 1 else f"{first} … {last}"
 
     def node_name(self, node: int) -> str:
         """For messages."""

@@ -98,7 +98,8 @@ class Store:
                     held[run.client.name] += need
                     return
                 others = {n: b for n, b in held.items() if b and n != run.client.name}
-            if scheduler.wait_oldest():
+            # Runs of its own that wait at a read may drop something, too.
+            if scheduler.wait_oldest() or run.client.advance_others(run):
                 continue
             if not others or time.monotonic() > end:
                 raise StoreFull(

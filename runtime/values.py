@@ -105,6 +105,10 @@ class Value:
             self._gone = why
             self._free()
 
+    def finish(self) -> None:
+        """Sends all of its run, which may need this value itself, before it is donated."""
+        self._run.finish()
+
     def cancel(self) -> None:
         """Cancels what its run has not sent yet."""
         self._run.cancel("it was cancelled")
