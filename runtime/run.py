@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 from jax._src.array import ArrayImpl  # the exact type, for a fast look
 
 from .conditional import Wake
-from .errors import Cancelled, IslandLost, RuntimeFault, RunTimeout, ValueReleased
+from .errors import (Cancelled, IslandLost, ProgramError, RuntimeFault, RunTimeout, ValueReleased)
 from .faults import again, bare, fault, said
 from .graph import Node
 from .holding import Holding
@@ -38,7 +38,6 @@ class Run(Sent):
     Its parts are sent in order by whatever thread comes by, under the run's lock: the one that
     called it, as far as nothing must be read; then those that ask for its results, or that call
     other programs of the same client.
-
     """
 
     def __init__(self, system: Runtime, plan: Plan, client: Client):
@@ -128,23 +127,26 @@ class Run(Sent):
         Raises:
             RunTimeout: a read took longer than `timeout`.
         """
-        with self._lock:
-            while value.unknown and self._todo:
-                self._advance()
-                if not value.unknown or not self._todo:
-                    return
-                # While one read is on its way, other runs of this client may go on.
-                if self.client.advance_others(self):
-                    continue
-                self._wait_for_read(timeout)
+        self._drive(lambda: value.unknown, timeout)
 
     def finish(self) -> None:
         """Sends all of it, waiting for what must be read."""
-        with self._lock:
-            while self._todo:
+        self._drive(lambda: True, None)
+
+    def _drive(self, wanted: Callable[[], bool], timeout: float | None) -> None:
+        limit = self.system.patience if timeout is None else timeout
+        if not self._lock.acquire(timeout=-1 if limit is None else limit):
+            raise RunTimeout(f"another thread was still sending {self!r} after {limit:g} s")
+        try:
+            while self._todo and wanted():
+                if self._sending:
+                    raise ProgramError(f"a node of {self!r} asked for a result that needs the node")
                 self._advance()
-                if self._todo:
-                    self._wait_for_read(None)
+                # While one read is on its way, other runs of this client may go on.
+                if self._todo and wanted() and not self.client.advance_others(self):
+                    self._wait_for_read(timeout)
+        finally:
+            self._lock.release()
 
     def cancel(self, why: str) -> None:
         """What was not sent will not be. Never waits."""
