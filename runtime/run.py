@@ -14,7 +14,7 @@ import numpy as np
 from jax._src.array import ArrayImpl  # the exact type, for a fast look
 
 from .conditional import Wake
-from .errors import (Cancelled, IslandLost, ProgramError, RuntimeFault, RunTimeout, ValueReleased)
+from .errors import Cancelled, IslandLost, ProgramError, RuntimeFault, RunTimeout, ValueReleased
 from .faults import again, bare, fault, said
 from .graph import Node
 from .holding import Holding
