@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from .scheduler import GangScheduler
 
 
-# Notes that may wait until somebody asks.
-MANY = 1000
-
-
 class Store:
     """Accounts of bytes.
 
     Attributes:
         budget: bytes of each island, counted over all of its devices; None is no limit.
     """
+
+    # Notes that may wait until somebody asks.
+    many = 1000
 
     def __init__(self, budget: int | None, patience: float):
         self.budget, self.patience = budget, patience
@@ -51,7 +50,7 @@ class Store:
     def note(self, island: str, client: str, change: int) -> None:
         """Counts bytes of a running program. Never waits."""
         self._notes.append((island, client, change))
-        if len(self._notes) > MANY and self._lock.acquire(blocking=False):
+        if len(self._notes) > self.many and self._lock.acquire(blocking=False):
             try:
                 self._settle()
             finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import weakref
 from collections.abc import Generator
@@ -149,10 +148,13 @@ class Value:
             self._free()
 
     def _free(self) -> None:
-        # Without a lock, since a value may die anywhere: whoever gets the number counts it off.
+        # Without a lock or a global name, since a value may die anywhere, and when the interpreter
+        # ends: whoever gets the number counts it off.
         self._array, held = None, self._held
-        with contextlib.suppress(IndexError):
+        try:  # noqa: SIM105
             self._run.system.store.let_go(self._run, self._node, held.pop(), self._client)
+        except IndexError:
+            pass
 
     def __repr__(self) -> str:
         made = self._run.node_name(self._node)
