@@ -270,3 +270,18 @@ def test_a_device_without_pinned_memory():
         words = f"npu:0 has the memories {', '.join(kinds)}, and no pinned host memory"
         with pytest.raises(ValueError, match=words):
             check_pinned(Device(*kinds))
+
+
+def test_what_is_evicted_is_not_taken_from_a_program_in_flight():
+    """The first item is evicted while a slow program reads it, and others come in its place."""
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    items = items_of(4)
+    want = busy(jnp.asarray(items[0, 0][0]), 20_000)
+    with Residents(InMemory(items), ITEM, lambda _: one) as residents:
+        ((first, _),) = residents.get(keys(0))
+        found = busy(first, 20_000)  # and nobody says `used`
+        for n in (1, 2, 3, 1, 2, 3):
+            residents.get(keys(n))
+        assert not found.is_ready()
+        assert first.is_deleted()
+        assert found == want
