@@ -222,8 +222,6 @@ class _Over:
         if on_demand:
             on_demand.expect([branch for group in groups for branch in group.branches])
         for group in groups:
-            if on_demand:
-                wake.end_turn()  # what it may have to wait for needs turns, too
             params = jax.tree.leaves(wake.fetch(bank, group.branches))
             h = group.home
             if self.alike:
