@@ -110,7 +110,7 @@ class _Sender:
         return done
 
 
-def _senders(system: Any, weights: Sequence[float], send: Callable[[], Any]) -> list[_Sender]:
+def _senders(system: Any, weights: Sequence[int], send: Callable[[], Any]) -> list[_Sender]:
     clients = [
         system.client(f"client {n} of {len(weights)}", weight=float(weight))
         for n, weight in enumerate(weights)

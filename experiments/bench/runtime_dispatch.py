@@ -67,8 +67,9 @@ def _time(
     n = settings.nodes
     bound = BOUND if spec is not None else n
     node = rt.computation(function, part, name="add", in_specs=spec, out_specs=spec)
-    fused = rt.computation(_repeated(function, n), part, name="fused", in_specs=spec, out_specs=spec)
-    fused_jit = _plain(_repeated(function, n), x.sharding)
+    whole = _repeated(function, n)
+    fused = rt.computation(whole, part, name="fused", in_specs=spec, out_specs=spec)
+    fused_jit = _plain(whole, x.sharding)
 
     @rt.program
     def chained(y):

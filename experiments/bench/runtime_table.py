@@ -96,7 +96,8 @@ def _clients(part: dict[str, Any], console: Console) -> None:
         ]
         for row in part["rows"]
     ]
-    columns = (f"clients of {part['program']:g} ms", "programs/s", "jax threads", "of one", "of jax")
+    first = f"clients of {part['program']:g} ms"
+    columns = (first, "programs/s", "jax threads", "of one", "of jax")
     console.print(_table(columns, rows))
 
 

@@ -16,19 +16,22 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = []
 
+    def add(name: str, value: float, wanted: str, met: bool) -> None:
+        found.append({"name": name, "value": value, "wanted": wanted, "met": met})
+
     def at_most(name: str, value: float, limit: float) -> None:
-        found.append({"name": name, "value": value, "wanted": f"≤ {limit:g}", "met": value <= limit})
+        add(name, value, f"≤ {limit:g}", value <= limit)
 
     def at_least(name: str, value: float, limit: float) -> None:
-        found.append({"name": name, "value": value, "wanted": f"≥ {limit:g}", "met": value >= limit})
+        add(name, value, f"≥ {limit:g}", value >= limit)
 
     dispatch = results.get("dispatch", {})
     if dispatch:
-        at_most("chained, µs a node above jit calls", dispatch["chained_over_calls"], 15)
+        at_most("chained, µs a node above jit calls", dispatch["chained_over_calls"], 15.0)
     if "ray_actors_over_chained" in dispatch:
-        at_least("Ray actors over chained", dispatch["ray_actors_over_chained"], 20)
+        at_least("Ray actors over chained", dispatch["ray_actors_over_chained"], 20.0)
     if "ray_compiled_over_chained" in dispatch:
-        at_least("Ray compiled graph over chained", dispatch["ray_compiled_over_chained"], 3)
+        at_least("Ray compiled graph over chained", dispatch["ray_compiled_over_chained"], 3.0)
     for row in results.get("clients", {}).get("rows", ()):
         if row["clients"] == 8:
             at_least("8 clients over one", row["of_one"], 0.95)
