@@ -4,7 +4,10 @@ import json
 import mmap
 import os
 import re
+import tempfile
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -12,6 +15,8 @@ import pytest
 import safetensors.numpy
 from byways.runtime import ColdFileError, MappedFile, Part, UnknownItem, write_cold
 from byways.runtime.cold_header import DTYPES, LONGEST_HEADER, read_header
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -255,3 +260,27 @@ def test_one_item_at_a_time_is_made_and_written(tmp_path):
     write_cold(tmp_path / "cold", shapes, make)
     assert len(alive) == 5
     assert float(MappedFile(tmp_path / "cold").read((4,))[0][0]) == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_bytes_never_reach_past_the_file(data):
+    """Whatever stands in the header: an error of ours, or arrays that lie within the file."""
+    items = {(0, 0): (np.ones(3, np.float32), np.zeros((2, 2), np.int8))}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "f")
+        write_cold(path, items, items.__getitem__)
+        whole = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(whole) - 1))
+            whole[at] = data.draw(st.sampled_from(b'0129"{}[],:/\x00\xff') | st.integers(0, 255))
+        path.write_bytes(whole[: data.draw(st.integers(len(whole) - 8, len(whole)))])
+        try:
+            cold = MappedFile(path)
+        except ColdFileError:
+            return
+        for key in cold.keys():  # noqa: SIM118
+            for array in jax.tree.leaves(cold.read(key)):
+                assert array.nbytes <= len(whole)
+                assert array.tobytes() in whole
+        cold.close()
