@@ -25,7 +25,7 @@ from ..runtime import (
 from .classification import scaled
 from .config import ClassificationConfig, ContrastiveConfig, Experiment
 from .contrastive import pair_model
-from .errors import UsageError
+from .errors import RunError, UsageError
 from .execution import by_pathways
 from .library import Trained, read_run
 from .run_folder import RunFolder
@@ -93,9 +93,9 @@ def trace_run(
 
     Raises:
         UsageError: fewer devices are there.
-        RunError, ConfigError: no such run, or its data is missing.
+        RunError, ConfigError: no such run, its data is missing, its model cannot be cut, or `out`
+            cannot be written.
         CheckpointError: no checkpoint, or none that is whole.
-        ValueError: the model cannot be cut.
     """
     read = read_run(run)
     config = _as_traced(read.config, batch)
@@ -110,6 +110,11 @@ def trace_run(
             _recorded(system, name, call, Path(out))
             for name, call in make(system, config, read, rows)
         )
+    try:
+        for one in passes:
+            write_trace(one.spans, one.file)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written ({error}); name another with --out") from error
     return RunTrace(read.step, config.batch_size, len(there), whole, passes)
 
 
@@ -132,8 +137,11 @@ def _by_pathways(system: Runtime, config: Experiment, read: Trained, rows: Any) 
     step = jnp.asarray(read.step, jnp.int32)
     devices = system.islands["local"].devices
     slices = [system.virtual_devices().add_slice(1) for _ in devices]
-    forward = lower(inference, read.params, rows, slices=slices)
-    backward = lower(train, read.params, rows, step, slices=slices)
+    try:
+        forward = lower(inference, read.params, rows, slices=slices)
+        backward = lower(train, read.params, rows, step, slices=slices)
+    except ValueError as error:
+        raise RunError(f"{read.folder} cannot be cut at its experts: {error}") from error
     gradient = backward.value_and_grad(0)
     params, _ = forward.split(*jax.device_put((read.params, rows), devices[0]))
     return [
@@ -190,9 +198,9 @@ def _recorded(system: Runtime, name: str, call: Callable[[], Results], out: Path
     with recording(system) as recorder:
         _, sums = call()
     devices = [(island.name, d.id) for island in system.islands.values() for d in island.devices]
-    file = write_trace(recorder.spans, out / f"{name}.json")
+    summary = summarise(recorder.spans, devices)
     awake = {layer: np.asarray(s.kept).sum(axis=0) for layer, s in sums.items()}
-    return PassTrace(name, file, recorder.spans, summarise(recorder.spans, devices), awake)
+    return PassTrace(name, out / f"{name}.json", recorder.spans, summary, awake)
 
 
 def _as_traced(config: Experiment, batch: int | None) -> Experiment:

@@ -95,6 +95,10 @@ def test_a_dense_run_is_one_node(tmp_path, capsys):
         assert not arrows
     assert cli.main(["trace", str(dense)]) == 1
     assert "trace exists: name another folder, or remove it" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    words = ["--out", str(tmp_path / "file" / "trace"), "--batch", "8", "--devices", "1"]
+    assert cli.main(["trace", str(dense), *words]) == 1
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_which_models_are_whole():
