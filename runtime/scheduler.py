@@ -54,15 +54,11 @@ class Turn:
 
 
 class _Ticket:
-    __slots__ = ("event", "number", "priority", "tag")
+    __slots__ = ("client", "earliest", "event", "number")
 
-    def __init__(self, priority: int, tag: float, number: int):
-        self.priority, self.tag, self.number = priority, tag, number
+    def __init__(self, client: Client, earliest: float, number: int):
+        self.client, self.earliest, self.number = client, earliest, number
         self.event = threading.Event()
-
-    @property
-    def order(self) -> tuple[int, float, int]:
-        return -self.priority, self.tag, self.number
 
 
 class GangScheduler:
@@ -114,24 +110,25 @@ class GangScheduler:
     def _enter(self, run: Run, gangs: int, cost: float) -> bool:
         """Waits for the turn; false if this thread has one already."""
         client = run.client
+        if self._holder == threading.get_ident():
+            self._wait_for_room(run, gangs)
+            return False
         with self._lock:
-            if self._holder == threading.get_ident():
-                return False
-            tag = self._tag(client, cost)
+            earliest = self._now - CREDIT * cost / client.weight
             if not self._holder and not self._waiting and self._room(gangs):
-                self._grant(client, tag, cost)
+                self._grant(client, earliest, cost)
                 return True
             self._numbers += 1
-            mine = _Ticket(client.priority, tag, self._numbers)
+            mine = _Ticket(client, earliest, self._numbers)
             self._waiting.append(mine)
         try:
             while True:
                 with self._lock:
-                    best = min(self._waiting, key=lambda ticket: ticket.order)
+                    best = self._best()
                     if best is mine and not self._holder:
                         if self._room(gangs):
                             self._waiting.remove(mine)
-                            self._grant(client, mine.tag, cost)
+                            self._grant(client, earliest, cost)
                             return True
                         leads = True
                     else:
@@ -151,20 +148,32 @@ class GangScheduler:
                 self._wake()
             raise
 
-    def _tag(self, client: Client, cost: float) -> float:
-        if not self.fair:
-            return 0.0
-        credit = CREDIT * cost / client.weight
-        return max(self._now - credit, client.finish.get(self.island.name, 0.0))
+    def _wait_for_room(self, run: Run, gangs: int) -> None:
+        while True:
+            with self._lock:
+                if self._room(gangs):
+                    return
+            self.wait_oldest(run.system.patience)
 
-    def _grant(self, client: Client, tag: float, cost: float) -> None:
+    def _tag(self, client: Client, earliest: float) -> float:
+        return max(earliest, client.finish.get(self.island.name, 0.0)) if self.fair else 0.0
+
+    def _best(self) -> _Ticket:
+        # Tags are of this moment: of a client's threads only one is next, and the others follow it.
+        return min(
+            self._waiting,
+            key=lambda t: (-t.client.priority, self._tag(t.client, t.earliest), t.number),
+        )
+
+    def _grant(self, client: Client, earliest: float, cost: float) -> None:
+        tag = self._tag(client, earliest)
         self._holder = threading.get_ident()
         self._now = max(self._now, tag)
         client.finish[self.island.name] = tag + cost / client.weight
 
     def _wake(self) -> None:
         if self._waiting:
-            min(self._waiting, key=lambda ticket: ticket.order).event.set()
+            self._best().event.set()
 
     def _room(self, gangs: int) -> bool:
         self._retire()
