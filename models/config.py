@@ -196,6 +196,11 @@ class ModelConfig:
         """0-indexed blocks whose MLP is a mixture of experts."""
         return sparse_blocks(self.moe, self.depth)
 
+    @property
+    def pathways(self) -> bool:
+        """Its experts, and each modality's own work, can be lowered as conditional."""
+        return bool(self.moe_layers) and self.moe.dispatcher == "pathways"
+
 
 def sparse_blocks(moe: MoeConfig, depth: int) -> tuple[int, ...]:
     """0-indexed blocks of a stack of L whose MLP is a mixture of experts."""

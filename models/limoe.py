@@ -14,6 +14,7 @@ from ..routing import Assignment, RoutingSums
 from .config import ModelConfig
 from .embeddings import ImageEmbedding, Projection, TextEmbedding
 from .encoder import Encoder
+from .gating import gated
 
 MODALITIES = ("image", "text")
 
@@ -100,8 +101,10 @@ class Limoe(nn.Module):
         ids: list[Array] = []  # what a token is: the place of a patch, the number of a piece
         sequences = []
         each = batch // groups
+        # With both senses in a batch, one of them may be absent; alone it is there.
+        gates = images is not None and text is not None and self.config.pathways
         if images is not None:
-            tokens = self.image(images)
+            tokens = _part(gates, "image embedding", mask, self.image, images)
             parts.append(tokens)
             masks.append(jnp.broadcast_to(mask[:, None], tokens.shape[:2]))
             kinds.append(MODALITIES.index("image"))
@@ -109,9 +112,10 @@ class Limoe(nn.Module):
             sequences.append((each, tokens.shape[1], None))
         if text is not None:
             assert text_mask is not None
-            tokens = self.text(text)
+            some = text_mask & mask[:, None]
+            tokens = _part(gates, "text embedding", some, self.text, text)
             parts.append(tokens)
-            masks.append(text_mask & mask[:, None])
+            masks.append(some)
             kinds.append(MODALITIES.index("text"))
             ids.append((self.config.image_size // self.config.patch_size) ** 2 + text)
             sequences.append((each, tokens.shape[1], text_mask))
@@ -134,11 +138,24 @@ class Limoe(nn.Module):
         outputs = dict(zip(kinds, split(tokens, batch, lengths), strict=True))
         image = text_out = None
         if images is not None:
-            image = self.image_projection(outputs[0], masks[0])
+            image = _part(
+                gates, "image head", masks[0], self.image_projection, outputs[0], masks[0]
+            )
         if text is not None:
-            text_out = self.text_projection(outputs[1], masks[-1])
+            text_out = _part(
+                gates, "text head", masks[-1], self.text_projection, outputs[1], masks[-1]
+            )
         scale = jnp.exp(jnp.minimum(self.log_scale, math.log(100.0)))
         return Embeddings(image, text_out, scale, routing, assignments)
+
+
+def _part(
+    gates: bool, name: str, there: Array, module: nn.Module, rows: Array, *more: Array
+) -> Array:
+    """A modality's own work; by pathways it is only done where anything is there."""
+    if not gates:
+        return module(rows, *more)  # pyright: ignore[reportCallIssue]
+    return gated(name, there.any(), module, rows, *more)
 
 
 def join(parts: list[Array], groups: int) -> Array:

@@ -1,6 +1,6 @@
-"""A traced function cut at its experts into segments, each of which is one program.
+"""A traced function cut at its experts and gates into segments, each of which is one node.
 
-With L sparse layers there are L + 1 segments; the variables that are made in one and used in
+With L calls of them there are L + 1 segments; the variables that are made in one and used in
 another are the edges between them.
 """
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from ...routing import ActivationName
-from .flatten import activation_of, evaluate
+from .flatten import activation_of, evaluate, gate_of
 
 Var = core.Var
 
@@ -43,6 +43,28 @@ class ExpertCall:
 
 
 @dataclasses.dataclass(frozen=True)
+class GateCall:
+    """Work for a modality between two segments.
+
+    Attributes:
+        count, rows, operands: variables.
+        out: the variable that later segments read.
+        name: of the work.
+        function: (rows, operands) -> what it makes where anything is there.
+    """
+
+    count: Var
+    rows: Var
+    operands: tuple[Var, ...]
+    out: Var
+    name: str
+    function: Callable[[Any, Any], Any]
+
+
+Call = ExpertCall | GateCall
+
+
+@dataclasses.dataclass(frozen=True)
 class Segment:
     """Equations that run as one program.
 
@@ -58,7 +80,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """A function as segments with experts between them.
+    """A function as segments with experts and gates between them.
 
     Attributes:
         segments: L + 1.
@@ -69,10 +91,15 @@ class Cut:
     """
 
     segments: tuple[Segment, ...]
-    calls: tuple[ExpertCall, ...]
+    calls: tuple[Call, ...]
     arguments: tuple[Var, ...]
     constants: dict[Var, Any]
     results: tuple[Any, ...]
+
+    @property
+    def experts(self) -> tuple[ExpertCall, ...]:
+        """The calls of experts, in order."""
+        return tuple(call for call in self.calls if isinstance(call, ExpertCall))
 
 
 class _Equations:
@@ -86,7 +113,7 @@ class _Equations:
 
 
 def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
-    """Cuts at every call of experts.
+    """Cuts at every call of experts, and at marked work.
 
     Args:
         closed: from `flat_trace`.
@@ -99,8 +126,12 @@ def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
     jaxpr = closed.jaxpr
     position = {var: i for i, var in enumerate(jaxpr.invars)}
     groups: list[list[core.JaxprEqn]] = [[]]
-    calls: list[ExpertCall] = []
+    calls: list[Call] = []
     for eqn in jaxpr.eqns:
+        if gate_of(eqn) is not None:
+            calls.append(_gate(eqn))
+            groups.append([])
+            continue
         activation = activation_of(eqn)
         if activation is None:
             groups[-1].append(eqn)
@@ -116,11 +147,12 @@ def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
         places = tuple(position[atom] for atom in weights)
         calls.append(ExpertCall(rows, sizes, places, eqn.outvars[0], activation))  # pyright: ignore
         groups.append([])
-    if not calls:
+    found = [call for call in calls if isinstance(call, ExpertCall)]
+    if not found:
         raise ValueError(
             "the function holds no experts to cut at: give its sparse blocks dispatcher='pathways'"
         )
-    experts = {jaxpr.invars[i]: i for call in calls for i in call.weights}
+    experts = {jaxpr.invars[i]: i for call in found for i in call.weights}
     for eqn in (eqn for group in groups for eqn in group):
         for atom in eqn.invars:
             if _is_var(atom) and atom in experts:
@@ -140,7 +172,7 @@ def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
 
 
 def _segments(
-    jaxpr: core.Jaxpr, groups: list[list[core.JaxprEqn]], calls: list[ExpertCall]
+    jaxpr: core.Jaxpr, groups: list[list[core.JaxprEqn]], calls: list[Call]
 ) -> tuple[Segment, ...]:
     """From the last to the first, so that what nothing later needs is left out."""
     needed: dict[Var, None] = dict.fromkeys(v for v in jaxpr.outvars if _is_var(v))
@@ -148,7 +180,7 @@ def _segments(
     for group, call in zip(reversed(groups), (None, *reversed(calls)), strict=True):
         if call is not None:
             needed.pop(call.out, None)
-            needed |= dict.fromkeys((call.rows, call.sizes))
+            needed |= dict.fromkeys(_reads(call))
         made = {v for eqn in group for v in eqn.outvars}
         outputs = tuple(v for v in needed if v in made)
         kept, live = [], set(outputs)
@@ -171,6 +203,30 @@ def _segments(
             needed.pop(v)
         needed |= dict.fromkeys(inputs)
     return tuple(reversed(segments))
+
+
+def _reads(call: Call) -> tuple[Var, ...]:
+    if isinstance(call, ExpertCall):
+        return call.rows, call.sizes
+    return call.count, call.rows, *call.operands
+
+
+def _gate(eqn: core.JaxprEqn) -> GateCall:
+    body = eqn.params["jaxpr"]
+    literal = next((a for a in eqn.invars if not _is_var(a)), None)
+    if literal is not None:
+        raise ValueError(
+            f"work for a modality, {gate_of(eqn)!r}, was given the constant {literal}: its operands "
+            "must be values of the program"
+        )
+    count, rows, *operands = eqn.invars
+
+    def function(rows: Any, operands: Any) -> Any:
+        there = jnp.asarray(rows.shape[0], count.aval.dtype)  # pyright: ignore
+        return evaluate(body.jaxpr, body.consts, [there, rows, *operands])[0]
+
+    name = str(gate_of(eqn))
+    return GateCall(count, rows, tuple(operands), eqn.outvars[0], name, function)  # pyright: ignore
 
 
 def _is_var(atom: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Traced functions with their calls of experts in plain sight, outside of all wrappers."""
+"""Traced functions with their calls of experts and gates in plain sight, outside of all wrappers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ import jax
 from jax.extend import core
 
 from ...routing import ActivationName, marked_activation
+from ..gating import gate_name
 
 
 def activation_of(eqn: core.JaxprEqn) -> ActivationName | None:
     """Of the experts, where the equation is a call of them; else None."""
     return marked_activation(str(eqn.params.get("name", "")))
+
+
+def gate_of(eqn: core.JaxprEqn) -> str | None:
+    """Its name, where the equation is marked work for a modality; else None."""
+    return gate_name(str(eqn.params.get("name", "")))
+
+
+def _marked(eqn: core.JaxprEqn) -> bool:
+    return activation_of(eqn) is not None or gate_of(eqn) is not None
 
 
 def flat_trace(fn: Callable[..., Any], *args: Any) -> tuple[core.ClosedJaxpr, Any]:
@@ -27,7 +37,7 @@ def flat_trace(fn: Callable[..., Any], *args: Any) -> tuple[core.ClosedJaxpr, An
             derivative of its own.
     """
     closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
-    if any(activation_of(eqn) is None and _holds(eqn) for eqn in closed.jaxpr.eqns):
+    if any(not _marked(eqn) and _holds(eqn) for eqn in closed.jaxpr.eqns):
         flat = jax.make_jaxpr(lambda *xs: _opened(closed.jaxpr, closed.consts, xs))
         closed = flat(*[jax.ShapeDtypeStruct(v.shape, v.dtype) for v in closed.in_avals])
     return closed, shapes
@@ -39,7 +49,7 @@ def evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> l
 
 
 def _holds(eqn: core.JaxprEqn) -> bool:
-    if activation_of(eqn) is not None:
+    if _marked(eqn):
         return True
     return any(_holds(inner) for body in core.jaxprs_in_params(eqn.params) for inner in body.eqns)
 
@@ -54,7 +64,7 @@ def _opened(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> li
 
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
-        if activation_of(eqn) is not None or not _holds(eqn):
+        if _marked(eqn) or not _holds(eqn):
             functions, params = eqn.primitive.get_bind_params(eqn.params)
             results = eqn.primitive.bind(*functions, *values, **params)
             results = results if eqn.primitive.multiple_results else [results]

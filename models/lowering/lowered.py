@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend import core
 
 from ... import runtime
-from .cut import Cut, ExpertCall, Segment, cut
+from .cut import Call, Cut, GateCall, Segment, cut
 from .expert_branch import ExpertBranch
 from .flatten import flat_trace
 from .per_expert import PerExpert, split_experts
@@ -71,6 +71,7 @@ class Lowered:
         system: the runtime that they belong to.
         experts: positions of the flat arguments that hold experts.
         switches: of each call of experts, in order.
+        gates: of each call of work that a batch may not have.
     """
 
     def __init__(
@@ -85,9 +86,10 @@ class Lowered:
         save: bool,
     ):
         self.cut, self.slices, self.system = parts, tuple(slices), slices[0].system
-        self.experts = frozenset(i for call in parts.calls for i in call.weights)
+        calls = parts.experts
+        self.experts = frozenset(i for call in calls for i in call.weights)
         self._tree, self._results, self._name = tree, results, name
-        self._banks = list(dict.fromkeys(call.weights for call in parts.calls))
+        self._banks = list(dict.fromkeys(call.weights for call in calls))
         self._plain = [i for i in range(tree.num_leaves) if i not in self.experts]
         home = self.slices[0]
         self._segments = [
@@ -104,8 +106,14 @@ class Lowered:
                 together=together,
                 save=save,
             )
-            for n, call in enumerate(parts.calls)
+            for n, call in enumerate(calls)
         ]
+        self._nodes = dict(zip(calls, self.switches, strict=True))
+        self.gates = {
+            call: runtime.Gate(call.function, home, name=call.name)
+            for call in parts.calls
+            if isinstance(call, GateCall)
+        }
         self._forward = runtime.program(self._flat, name=name)
         self._gradients: dict[tuple[int, ...], _Gradients] = {}
 
@@ -167,15 +175,20 @@ class Lowered:
         env: dict[Var, Any] = dict(parts.constants)
         env |= {parts.arguments[i]: x for i, x in zip(self._plain, plain, strict=True)}
         for n, segment in enumerate(parts.segments):
-            outs = self._segments[n]([env[v] for v in segment.inputs])
-            env.update(zip(segment.outputs, outs, strict=True))
+            if segment.outputs:
+                outs = self._segments[n]([env[v] for v in segment.inputs])
+                env.update(zip(segment.outputs, outs, strict=True))
             if n < len(parts.calls):
-                self._experts(n, parts.calls[n], banks, env)
+                self._between(parts.calls[n], banks, env)
         return [self._merged(r, env) if isinstance(r, core.Var) else r for r in self.cut.results]
 
-    def _experts(self, n: int, call: ExpertCall, banks: Sequence[Any], env: dict[Var, Any]) -> None:
+    def _between(self, call: Call, banks: Sequence[Any], env: dict[Var, Any]) -> None:
+        if isinstance(call, GateCall):
+            rows, *operands = [self._merged(v, env) for v in (call.rows, *call.operands)]
+            env[call.out] = self.gates[call](env[call.count], rows, operands)
+            return
         bank = banks[self._banks.index(call.weights)]
-        found = self.switches[n].parts(env[call.sizes], env[call.rows], bank)
+        found = self._nodes[call].parts(env[call.sizes], env[call.rows], bank)
         # Parts on several slices are put together in the segment that reads them.
         env[call.out] = found[0] if len(found) == 1 else {"parts": found, "counts": env[call.sizes]}
 
