@@ -112,7 +112,7 @@ def place_of(path: tuple[Any, ...]) -> str:
     return "/".join(str(key.key) for key in path)
 
 
-def by_place(tree: Any) -> dict[str, Array]:
+def by_place(tree: Any) -> dict[str, Any]:
     """The leaves of nested dictionaries by their places."""
     return {place_of(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 

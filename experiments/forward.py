@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..models import Lowered, PerExpert, lower, split_experts
@@ -49,7 +50,7 @@ class Placed:
         are."""
         for i in lowered.experts:
             if i not in self._experts:
-                self._experts[i] = split_experts(self._leaves[i], lowered.devices)
+                self._experts[i] = split_experts(jnp.asarray(self._leaves[i]), lowered.devices)
         return self._with({i: self._experts[i] for i in lowered.experts})
 
     def _with(self, experts: dict[int, PerExpert]) -> Any:
