@@ -11,7 +11,11 @@ from .moe import WHATS
 
 
 def print_pathways(result: dict[str, Any], console: Console | None = None) -> None:
-    """A table for each direction, where its gains come from, and the targets."""
+    """A table for each direction, where its gains come from, and the targets.
+
+    `flow` is the dataflow, `on` so many devices; `of dense` both sides' time over the dense MLP's;
+    `runs` how many runs of rows are multiplied at once.
+    """
     console = console or Console()
     for what in WHATS:
         rows = [_row(result, what, case) for case in result[what]]
@@ -36,8 +40,8 @@ def print_pathways(result: dict[str, Any], console: Console | None = None) -> No
             ]
             for case, found in result["gains"][what].items()
         ]
-        columns = (*_GAINS, "rows", "products", "gradients MB")
-        console.print(_table((f"{what}: saved by", *columns), gains))
+        columns = (*_GAINS, "rows", "runs", "gradients MB")
+        console.print(_table((f"{what} saves by", *columns), gains))
         console.print()
     rows = [
         [t["name"], f"{t['value']:.2f}", t["wanted"], "yes" if t["met"] else "NO"]
@@ -68,10 +72,9 @@ def _row(result: dict[str, Any], what: str, case: str) -> list[str]:
         f"{ms[f'pathways ×{devices}']:.2f}",
         f"[bold]{result[what][case]:.3f}[/]",
         f"{low:.2f}–{high:.2f}",
-        f"{devices} of {','.join(part['by_devices'])}",
+        f"×{devices}",
         str(part["awake"]),
-        f"{dense['jit']:.2f}",
-        f"{dense['pathways']:.2f}",
+        f"{dense['jit']:.2f} → {dense['pathways']:.2f}",
     ]
 
 

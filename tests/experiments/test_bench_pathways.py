@@ -62,7 +62,7 @@ def test_what_it_reports(result):
 def test_it_is_printed(result, capsys):
     print_pathways(result)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "train: saved by" in shown
+    assert "train saves by sleeping products devices" in shown
     assert "≤ 0.45" in shown
     assert "medians of 2 rounds" in shown
 
