@@ -94,7 +94,8 @@ class Store:
                 self._settle()
                 held = self._held.setdefault(island.name, Counter())
                 if sum(held.values()) + need <= self.budget:
-                    held[run.client.name] += need
+                    self._notes.append((island.name, run.client.name, need))
+                    self._settle()
                     return
                 others = {n: b for n, b in held.items() if b and n != run.client.name}
             # Runs of its own that wait at a read may drop something, too.
@@ -112,4 +113,7 @@ class Store:
     def _settle(self) -> None:
         while self._notes:
             island, client, change = self._notes.popleft()
-            self._held.setdefault(island, Counter())[client] += change
+            held = self._held.setdefault(island, Counter())
+            held[client] += change
+            if not held[client]:
+                del held[client]
