@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,12 +22,12 @@ class Holding:
     def __init__(self, plan: Plan, store: Store, client: Client):
         self._plan, self._store, self._client = plan, store, client.name
         self.left = dict(plan.uses)
-        self._held: Counter[str] = Counter()  # bytes by island
+        self._held: dict[str, int] = {}  # bytes by island
         self._dynamic: dict[int, int] = {}  # bytes of slots that conditional nodes filled
 
     def reserved(self, island: str, peak: int, change: int) -> None:
         """A segment is sent, for which the store has counted `peak`; `change` stays."""
-        self._held[island] += change
+        self._held[island] = self._held.get(island, 0) + change
         if peak != change:
             self._store.note(island, self._client, change - peak)
 
@@ -36,7 +35,7 @@ class Holding:
         """A conditional node has filled a slot, with what nobody could foresee."""
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(out) if hasattr(leaf, "nbytes"))
         self._dynamic[slot] = size
-        self._held[island] += size
+        self._held[island] = self._held.get(island, 0) + size
         self._store.note(island, self._client, size)
 
     def size(self, slot: int) -> int:
@@ -49,8 +48,16 @@ class Holding:
         self._dynamic.pop(slot, None)
         if size:
             island = self._plan.islands[slot]
-            self._held[island] -= size
+            self._held[island] = self._held.get(island, 0) - size
             self._store.note(island, self._client, -size)
+
+    def give(self, slot: int) -> int:
+        """Bytes of a slot, which a value takes over; where two do, each has them."""
+        size = self.size(slot)
+        if size:
+            island = self._plan.islands[slot]
+            self._held[island] = self._held.get(island, 0) - size
+        return size
 
     def close(self) -> None:
         """Nothing is held any more."""

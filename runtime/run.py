@@ -391,7 +391,8 @@ class Run(Sent):
             found, value = slots[slot], self._values[n]()
             if value is not None and (found is not None or done):
                 # Until all is sent, the bytes are in the run's own account.
-                value.set(found, self._holding.size(slot) if done else 0)
+                held = done and not isinstance(found, BaseException)
+                value.set(found, self._holding.give(slot) if held else 0)
         if done:
             self.client.runs.discard(self)
             self._holding.close()

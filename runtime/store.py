@@ -39,12 +39,8 @@ class Store:
         self._notes: deque[tuple[str, str, int]] = deque()
         self._lock = threading.Lock()
 
-    def hold(self, run: Run, node: int, held: int, client: Client) -> None:
-        """A value for users holds bytes from now on."""
-        self.note(run.island_name(node), client.name, held)
-
     def let_go(self, run: Run, node: int, held: int, client: Client) -> None:
-        """It does no more."""
+        """A value for users holds its bytes no more."""
         self.note(run.island_name(node), client.name, -held)
 
     def note(self, island: str, client: str, change: int) -> None:

@@ -138,13 +138,16 @@ class Value:
         return self._array is None and self._gone is None
 
     def set(self, array: Any, held: int) -> None:
-        """The run's word on what it is: an array, or the error instead of one."""
-        if self._gone is None:
-            self._array = array
-            if held and not isinstance(array, BaseException):
-                self._run.system.store.hold(self._run, self._node, held, self._client)
-                self._held = [held]
-        if self._gone is not None:  # in another thread, which may have looked too early
+        """The run's word on what it is: an array, or the error instead of one.
+
+        Args:
+            array: of a node, or an exception.
+            held: bytes that the store has counted, and that are this value's from now on.
+        """
+        if held:
+            self._held = [held]
+        self._array = array
+        if self._gone is not None:  # by now: another thread may have looked too early
             self._free()
 
     def _free(self) -> None:
