@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways import runtime as rt
 from byways.runtime.schedules import Action, pipeline_actions
+
+from byways import runtime as rt
 
 SIZES = [(1, 1), (1, 4), (2, 1), (2, 8), (3, 2), (4, 8), (4, 16), (8, 3)]
 
@@ -49,9 +50,7 @@ def test_one_forward_one_backward_bounds_what_is_in_flight(stages, micro):
 
 def test_the_order_of_two_stages_by_hand():
     """S=2, M=2: stage 0 does F0 F1 B0 B1, stage 1 F0 B0 F1 B1; a backward takes two ticks."""
-    said = [
-        f"{a.kind[0].upper()}{a.micro}@{a.stage}" for a in pipeline_actions(2, 2, "1f1b")
-    ]
+    said = [f"{a.kind[0].upper()}{a.micro}@{a.stage}" for a in pipeline_actions(2, 2, "1f1b")]
     # Ticks: F0@0 at 0; F1@0 and F0@1 at 1; B0@1 at 2; B0@0 and F1@1 at 4; B1@1 at 5; B1@0 at 7.
     assert said == ["F0@0", "F1@0", "F0@1", "B0@1", "B0@0", "F1@1", "B1@1", "B1@0"]
 
