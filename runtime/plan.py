@@ -19,7 +19,7 @@ from .faults import fault
 from .graph import Graph, Node, Ref, Shape, is_keys, opaque
 from .parting import Call, parted
 from .resources import Slice
-from .steps import GANGS, Expansion, Mover, Segment
+from .steps import GANGS, Expansion, Mover, Segment, resharder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,19 +258,56 @@ class _Lowering:
                     self.constants.append((self.copies[key], jax.device_put(value, wanted)))
                     self.fixed.add(self.copies[key])
                 else:
-                    size = held_bytes(self.graph.shape(ref), wanted)
-                    self.copies[key] = self._slot(
-                        None, wanted, size, self.made_by[slot], node.slice
-                    )
-                    if is_keys(self.graph.shape(ref)):
-                        self.keys.add(self.copies[key])
-                    moves.append((slot, self.copies[key], wanted))
-                    if have is None or have.device_set & wanted.device_set:
-                        self.aliases.add(self.copies[key])
+                    self._copy(node, ref, slot, wanted, moves)
             inputs.append(self.copies[key])
         if moves:
             self._move(node, moves)
         return tuple(inputs)
+
+    def _copy(
+        self,
+        node: Node,
+        ref: Ref,
+        slot: int,
+        wanted: Sharding,
+        moves: list[tuple[int, int, Sharding]],
+    ) -> None:
+        """A copy of a slot: by a node that spreads it anew, or by one of the moves to be made."""
+        have, home = self.sharding[slot], self.graph.nodes[self.made_by[slot]].slice
+        key, shape = (slot, wanted), self.graph.shape(ref)
+        if have is not None and home is not None and len(have.device_set) > 1:
+            same = have.device_set == wanted.device_set
+            if same or not have.is_fully_replicated:
+                # To other devices it goes whole.
+                target = wanted if same else home.sharding()
+                if (slot, target) not in self.copies:
+                    copy = self._copy_slot(slot, shape, target, home)
+                    call = resharder(shape.shape, shape.dtype, have, target)
+                    self._put_behind([copy], [slot])
+                    watched = -1 if copy in self.keys else 0
+                    self.steps.append(
+                        Call(
+                            home, node.index, (slot,), (copy,), call, watched, gang=True,
+                            transfer=True,
+                        )
+                    )
+                if not same:
+                    self._copy(node, ref, self.copies[slot, target], wanted, moves)
+                    self.copies[key] = self.copies[self.copies[slot, target], wanted]
+                return
+        copy = self._copy_slot(slot, shape, wanted, node.slice)
+        moves.append((slot, copy, wanted))
+        if have is None or have.device_set & wanted.device_set:
+            self.aliases.add(copy)
+
+    def _copy_slot(self, slot: int, shape: Shape, wanted: Sharding, part: Slice | None) -> int:
+        size = held_bytes(shape, wanted)
+        copy = self.copies[slot, wanted] = self._slot(
+            None, wanted, size, self.made_by[slot], part
+        )
+        if is_keys(shape):
+            self.keys.add(copy)
+        return copy
 
     def _move(self, node: Node, moves: Sequence[tuple[int, int, Sharding]]) -> None:
         """Copies from slot to slot: those that wait for the same reads in one batch."""

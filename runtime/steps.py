@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -92,6 +93,17 @@ class Expansion:
     lent: frozenset[int]
     needs: frozenset[int]
     shared: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def resharder(shape: tuple[int, ...], dtype: Any, have: Sharding, wanted: Sharding) -> Any:
+    """An array to the same one spread otherwise over the same devices; it is a collective.
+
+    `device_put` would wait for the array and go through the host.
+    """
+    kind = jax.ShapeDtypeStruct(shape, dtype)
+    spread = jax.jit(lambda x: [x], in_shardings=have, out_shardings=[wanted])
+    return spread.lower(kind).compile()
 
 
 class Mover:
