@@ -287,7 +287,13 @@ class _Lowering:
                     watched = -1 if copy in self.keys else 0
                     self.steps.append(
                         Call(
-                            home, node.index, (slot,), (copy,), call, watched, gang=True,
+                            home,
+                            node.index,
+                            (slot,),
+                            (copy,),
+                            call,
+                            watched,
+                            gang=True,
                             transfer=True,
                         )
                     )
@@ -302,9 +308,7 @@ class _Lowering:
 
     def _copy_slot(self, slot: int, shape: Shape, wanted: Sharding, part: Slice | None) -> int:
         size = held_bytes(shape, wanted)
-        copy = self.copies[slot, wanted] = self._slot(
-            None, wanted, size, self.made_by[slot], part
-        )
+        copy = self.copies[slot, wanted] = self._slot(None, wanted, size, self.made_by[slot], part)
         if is_keys(shape):
             self.keys.add(copy)
         return copy
