@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ...routing import DISPATCHERS, Assignment, ExpertMlp
 from .cost import Calibration, Costs
@@ -25,7 +26,7 @@ COUNTS: tuple[tuple[int, ...], ...] = (
     (PAIRS // EXPERTS,) * EXPERTS,
     (8,) * EXPERTS,
 )
-REPEATS = 20
+REPEATS, TURNS = 20, 64
 
 
 def calibrate(device: jax.Device | None = None) -> Calibration:
@@ -43,31 +44,36 @@ def _calibrate(device: jax.Device, platform: str, kind: str) -> Calibration:
     begin = time.perf_counter()
     with jax.default_device(device):
         measured = [_measure(device, train) for train in (False, True)]
-        copy = _copying() / (EXPERTS * WEIGHTS)
+        copy, turn = _copying(), _turning()
     layers = [LayerWork(counts, WIDTH, HIDDEN, PAIRS) for counts in COUNTS]
-    forward = fit_fused(layers, measured[0][0], lambda none: none - EXPERTS * WEIGHTS * copy)
-    # Outside of the experts the way back costs about what the way there does.
-    back = fit_fused(layers, measured[1][0], lambda none: 2 * forward.always)
-    fused = (forward, back)
+    # Two products there, four more back; all weights are taken out of their stacks. Outside of the
+    # experts the way back costs about what the way there does.
+    rest = measured[0][0][0] - copy - EXPERTS * 2 * turn
+    fused = (
+        fit_fused(layers, measured[0][0], rest, 2 * turn),
+        fit_fused(layers, measured[1][0], 2 * rest, 6 * turn),
+    )
     apart = (fit_pathways(layers, measured[0][1]), fit_pathways(layers, measured[1][1]))
     return Calibration(fused, apart, platform == "cpu", time.perf_counter() - begin)
 
 
 def fit_fused(
-    layers: Sequence[LayerWork], seconds: Sequence[float], always: Callable[[float], float]
+    layers: Sequence[LayerWork], seconds: Sequence[float], always: float, start: float
 ) -> Costs:
     """Costs out of the four runs.
 
     Args:
         layers, seconds: of `COUNTS`.
-        always: of the time where nobody has rows, what does not grow with the experts.
+        always, start: what was found otherwise; within what was measured.
     """
     none, _, many, few = seconds
     row = _rate(many - few, layers[2].fused_rows - layers[3].fused_rows)
-    fixed = min(max(0.0, always(none)), none)
-    spent = few - none - WEIGHTS * row * layers[3].fused_rows
-    weight = max(0.0, spent) / (WEIGHTS * len(layers[3].blocks))
-    return Costs(fixed, 0.0, (none - fixed) / (EXPERTS * WEIGHTS), weight, row)
+    always = min(max(0.0, always), none)
+    start = min(start, (none - always) / EXPERTS)
+    every = ((none - always) / EXPERTS - start) / WEIGHTS
+    blocks = len(layers[3].blocks)
+    spent = few - none - WEIGHTS * row * layers[3].fused_rows - blocks * start
+    return Costs(always, start, every, max(0.0, spent) / (WEIGHTS * blocks), row)
 
 
 def fit_pathways(layers: Sequence[LayerWork], seconds: Sequence[float]) -> Costs:
@@ -95,6 +101,19 @@ def _copying() -> float:
     """Seconds of copying as many weights as all experts have."""
     stack = jnp.zeros((EXPERTS, WEIGHTS))
     return _seconds([functools.partial(jax.jit(jnp.copy), stack)])[0]
+
+
+def _turning() -> float:
+    """Seconds of a loop's turn that multiplies next to nothing."""
+    rows, weights = jnp.zeros((TURNS, WIDTH)), jnp.zeros((WIDTH, WIDTH))
+
+    def turn(i: Any, out: Any) -> Any:
+        x = lax.dynamic_slice_in_dim(rows, i, 1)
+        return lax.dynamic_update_slice_in_dim(out, x @ weights, i, 0)
+
+    call = jax.jit(lambda turns: lax.fori_loop(0, turns, turn, rows))
+    long, short = _seconds([functools.partial(call, TURNS), functools.partial(call, 0)])
+    return max(0.0, long - short) / TURNS
 
 
 def _measure(device: jax.Device, train: bool) -> tuple[list[float], list[float]]:

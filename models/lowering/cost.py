@@ -1,9 +1,10 @@
 """Which way a sparse layer is faster for given counts, by a model measured on the device at start.
 
-Both ways cost what they always cost, the pathways something for each program that they start,
-both something for each run of rows that is multiplied at once, however short (weights are read
-and packed, gradients written), and a rate for rows. The fused layer pays for experts that sleep,
-too: their weights are taken out of the stack and, in training, their gradients are zeros.
+Both ways cost what they always cost; something for each thing that they start (the fused loop a
+turn for every expert and every block, the pathways a program); something for each run of rows that
+is multiplied at once, however short (weights are read and packed, gradients written); and a rate
+for rows. The fused layer pays for experts that sleep, too: their weights are taken out of the
+stack and, in training, their gradients are zeros.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Costs:
 
     Attributes:
         always: of a call; for the pathways the read of the counts is in it.
-        start: of a program.
+        start: of a turn of the fused loop, or of a program.
         every: of each weight of all E experts, awake or not.
         weight: of each weight of an expert, for every run of rows that it is multiplied with.
         row: of each row times each weight.
@@ -55,19 +56,20 @@ class Calibration:
 
         Examples:
             >>> from byways.models import Calibration, Costs, LayerWork
-            >>> fused = Costs(always=0.0, start=0.0, every=1e-9, weight=1e-9, row=1e-11)
+            >>> fused = Costs(always=0.0, start=1e-5, every=1e-9, weight=1e-9, row=1e-11)
             >>> apart = Costs(always=1e-3, start=1e-4, every=0.0, weight=1e-9, row=1e-11)
             >>> costs = Calibration((fused, fused), (apart, apart), shared=True, seconds=1.0)
             >>> layer = LayerWork((64, 0, 0, 0), width=100, hidden=500, pairs=64)
             >>> found = costs.estimate(layer, train=True)
             >>> {name: round(1e3 * seconds, 2) for name, seconds in found.items()}
-            {'fused': 0.66, 'pathways': 1.26}
+            {'fused': 0.72, 'pathways': 1.26}
             >>> costs.choose(layer, train=True)
             'fused'
         """
         weights = 2 * layer.width * layer.hidden
         one = self.fused[train]
         fused = one.always + len(layer.counts) * weights * one.every
+        fused += (len(layer.counts) + len(layer.blocks)) * one.start
         fused += weights * (len(layer.blocks) * one.weight + layer.fused_rows * one.row)
         one = self.pathways[train]
         homes = [0.0] * layer.devices

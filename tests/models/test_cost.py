@@ -56,9 +56,9 @@ def test_nobody_has_rows():
 def test_estimates_by_hand():
     """8 rows of one expert of 4, D=2, H=3: 12 weights."""
     layer = LayerWork((8, 0, 0, 0), 2, 3, pairs=8)
-    fused, apart = Costs(1.0, 0.0, 10.0, 100.0, 0.5), Costs(2.0, 3.0, 0.0, 100.0, 0.5)
+    fused, apart = Costs(1.0, 5.0, 10.0, 100.0, 0.5), Costs(2.0, 3.0, 0.0, 100.0, 0.5)
     found = Calibration((FREE, fused), (FREE, apart), True, 0.0).estimate(layer, train=True)
-    assert found["fused"] == 1 + 4 * 12 * 10 + 12 * (100 + 8 * 0.5)
+    assert found["fused"] == 1 + (4 + 1) * 5 + 4 * 12 * 10 + 12 * (100 + 8 * 0.5)
     assert found["pathways"] == 2 + 3 + 12 * (100 + 8 * 0.5)
 
 
@@ -76,29 +76,24 @@ def _layers():
 
 
 def test_a_fit_finds_what_made_the_times():
-    weights = calibration.WEIGHTS
-    fused = Costs(1e-4, 0.0, 3e-10, 5e-10, 2e-11)
+    fused = Costs(1e-4, 1e-5, 3e-10, 5e-10, 2e-11)
     apart = Costs(5e-4, 2e-4, 0.0, 4e-10, 1e-11)
     made = Calibration((fused, fused), (apart, apart), True, 0.0)
     times = [made.estimate(layer, False) for layer in _layers()]
-    always = 1e-4
-    found = fit_fused(_layers(), [t["fused"] for t in times], lambda none: always)
-    for name in ("always", "every", "weight", "row"):
+    found = fit_fused(_layers(), [t["fused"] for t in times], 1e-4, 1e-5)
+    for name in ("always", "start", "every", "weight", "row"):
         assert getattr(found, name) == pytest.approx(getattr(fused, name)), name
     found = fit_pathways(_layers(), [t["pathways"] for t in times])
     for name in ("always", "start", "weight", "row"):
         assert getattr(found, name) == pytest.approx(getattr(apart, name)), name
-    assert weights == 2 * 128 * 512
+    assert calibration.WEIGHTS == 2 * 128 * 512
 
 
 @pytest.mark.parametrize(
     "times", [(1.0, 1.0, 1.0, 1.0), (4.0, 3.0, 2.0, 1.0), (0.0, 1.0, 9.0, 5.0)]
 )
 def test_noise_makes_no_negative_costs(times):
-    for found in (
-        fit_fused(_layers(), times, lambda none: 2 * none),
-        fit_pathways(_layers(), times),
-    ):
+    for found in (fit_fused(_layers(), times, 2.0, 0.1), fit_pathways(_layers(), times)):
         assert min(found.always, found.start, found.every, found.weight, found.row) >= 0
 
 
@@ -111,22 +106,28 @@ def test_a_device_is_measured_once(monkeypatch):
 
     monkeypatch.setattr(calibration, "_measure", measure)
     monkeypatch.setattr(calibration, "_copying", lambda: 0.25)
+    monkeypatch.setattr(calibration, "_turning", lambda: 1 / 64)
     calibration._calibrate.cache_clear()
     found = calibrate()
     assert calibrate() is found
     assert calls == [False, True]
     assert found.shared
-    # Where nobody has rows a call takes 1 s, and copying all weights a quarter of it.
-    assert found.fused[0].always == pytest.approx(0.75)
+    # Where nobody has rows a call takes 1 s: copying all weights a quarter of it, and 8 experts
+    # two turns each another.
+    assert found.fused[0].always == pytest.approx(0.5)
+    assert found.fused[0].start == pytest.approx(1 / 32)
     assert found.fused[0].every * 8 * calibration.WEIGHTS == pytest.approx(0.25)
-    # The way back is taken to cost outside of the experts what the way there does, within 1 s.
-    assert found.fused[1].always == 1.0
+    # The way back is taken to cost outside of the experts what the way there does, which here
+    # leaves nothing of the 1 s.
+    assert (found.fused[1].always, found.fused[1].start, found.fused[1].every) == (1.0, 0.0, 0.0)
     calibration._calibrate.cache_clear()
 
 
 def test_both_ways_are_measured(monkeypatch):
     for name, value in (("WIDTH", 8), ("HIDDEN", 8), ("REPEATS", 1)):
         monkeypatch.setattr(calibration, name, value)
+    assert calibration._turning() >= 0
+    assert calibration._copying() > 0
     fused, apart = calibration._measure(jax.devices()[0], True)
     assert len(fused) == len(apart) == len(COUNTS)
     assert min(fused) > 0
