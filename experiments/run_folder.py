@@ -11,7 +11,7 @@ from . import provenance
 from .config import KINDS, Experiment, kind_of
 from .config_files import FORMAT, describe_differences, differences, from_dict, to_dict
 from .errors import RunError
-from .files import canonical_json, copy_file, write_json
+from .files import canonical_json, copy_file, remove_tree, write_json
 from .lock import FolderLock
 
 
@@ -190,8 +190,19 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A start that came to nothing (data that is absent, weights that do not fit) leaves
+        # nothing: the next one, with that mended, would else be refused as another config.
+        began = self._lock is not None and not self.resumed
+        if kind is not None and began and not self.provenance_file.exists():
+            self._forget()
         self.close()
+
+    def _forget(self) -> None:
+        """Removes what `start` and all before `record_start` wrote; the lock file stays."""
+        for item in self.path.iterdir():
+            if item.name != ".lock":
+                remove_tree(item) if item.is_dir() else item.unlink()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
