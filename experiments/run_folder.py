@@ -92,6 +92,12 @@ class RunFolder:
                 f"{self.path}` makes one"
             )
         data = _read_json(self.config_file)
+        if "model" in data:
+            raise RunError(
+                f"{self.path} holds a model ({str(data['model'])[:80]}), and is no run's folder: "
+                "`byways few-shot`, `generate` and `upcycle` read models, and `byways train PRESET "
+                f"--model-from {self.path} --init {self.path}` goes on from one"
+            )
         if data.get("format") != FORMAT:
             raise RunError(
                 f"{self.config_file} has format {data.get('format')!r}; this version reads "

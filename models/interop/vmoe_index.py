@@ -56,7 +56,11 @@ def read_index(path: Path) -> tuple[int, list[Entry]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+        folder = path.with_suffix("")
+        folder = folder if folder.is_dir() else path.parent
+        others = sorted(str(one.with_suffix("")) for one in folder.glob("*.index"))
+        hint = f"; a prefix is expected, such as {', '.join(others[:3])}" if others else ""
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}){hint}") from error
     whole = unpack(data, str(path))
     if not isinstance(whole, dict) or not {"shard_count", "index", "version"} <= set(whole):
         raise WeightsError(

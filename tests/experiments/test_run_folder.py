@@ -114,6 +114,13 @@ def test_a_later_format_is_refused(folder):
         RunFolder(folder).read()
 
 
+def test_a_models_folder_is_told_from_a_runs(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"format": 1, "model": "vmoe", "config": {}}')
+    with pytest.raises(RunError, match=r"holds a model \(vmoe\).*few-shot.*--init"):
+        RunFolder(folder).read()
+
+
 def test_reading_what_is_not_there(folder):
     with pytest.raises(RunError, match=r"does not exist.*byways train"):
         RunFolder(folder).read()

@@ -81,6 +81,32 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert "exists: name another folder" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written(tmp_path, capsys, monkeypatch):
+    prefix = str(FILES / "tiny_single")
+    (tmp_path / "file").touch()
+    assert cli.main(["import", "vmoe", prefix, str(tmp_path / "file" / "out")]) == 1
+    assert "file is a file; name another folder" in capsys.readouterr().err
+    # Of what only writing tells, such as a full disk.
+    monkeypatch.setattr("os.rename", raises(OSError(28, "No space left on device")))
+    assert cli.main(["import", "vmoe", prefix, str(tmp_path / "out")]) == 1
+    assert "out: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def raises(error):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
+def test_a_folder_is_no_prefix_and_those_in_it_are_told():
+    with pytest.raises(WeightsError, match=r"such as .*tiny_sharded, .*tiny_single"):
+        read_vmoe_checkpoint(FILES)
+    with pytest.raises(WeightsError, match=r"such as .*tiny_sharded, .*tiny_single"):
+        read_vmoe_checkpoint(FILES / "tiny")
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"nothing\.index: cannot be read"):
         read_vmoe_checkpoint(tmp_path / "nothing")
