@@ -64,10 +64,10 @@ def few_shot(arguments: Sequence[str]) -> int:
     from .evaluation import few_shot_of_classifier, few_shot_table
     from .evaluation.image_features import image_features
 
-    size = source.config.image_size
+    size, loaded = source.config.image_size, source.load()
     try:
         data = load_images(options.data, size)
-        features = image_features(source.load())
+        features = image_features(loaded)
         found = few_shot_of_classifier(features, data, size, protocol)
     except RecordError as error:
         raise RunError(str(error)) from error
@@ -147,10 +147,11 @@ def generate(arguments: Sequence[str]) -> int:
 
     codes = _codes(source)
     enable_compilation_cache()
+    params = source.load().params
     try:
         (text,) = continue_texts(
             source.config,
-            source.load().params,
+            params,
             codes,
             [options.prompt],
             steps=options.steps,
