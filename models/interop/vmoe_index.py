@@ -54,6 +54,8 @@ def read_index(path: Path) -> tuple[int, list[Entry]]:
             make up its whole.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is no file")  # a device has no end
         data = path.read_bytes()
     except OSError as error:
         folder = path.with_suffix("")

@@ -100,6 +100,12 @@ def raises(error):
     return call
 
 
+def test_a_device_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "x.index").symlink_to("/dev/zero")
+    with pytest.raises(WeightsError, match="it is no file"):
+        read_vmoe_checkpoint(tmp_path / "x")
+
+
 def test_a_folder_is_no_prefix_and_those_in_it_are_told():
     with pytest.raises(WeightsError, match=r"such as .*tiny_sharded, .*tiny_single"):
         read_vmoe_checkpoint(FILES)
