@@ -61,16 +61,19 @@ def few_shot(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     from ..datasets import RecordError, load_images
+    from ..models import WeightsError
     from .evaluation import few_shot_of_classifier, few_shot_table
     from .evaluation.image_features import image_features
 
-    size, loaded = source.config.image_size, source.load()
+    size = source.config.image_size
     try:
         data = load_images(options.data, size)
-        features = image_features(loaded)
+        features = image_features(source.load())
         found = few_shot_of_classifier(features, data, size, protocol)
     except RecordError as error:
         raise RunError(str(error)) from error
+    except WeightsError:  # which is a ValueError, and not of the data
+        raise
     except ValueError as error:
         raise UsageError(f"{options.data.name}: {error}") from error
     rows = [row.as_dict() for row in found]
