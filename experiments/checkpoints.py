@@ -161,6 +161,11 @@ class Checkpoints:
         """
         wanted = self._steps(newest_first=True) if step is None else [step]
         rejected: list[str] = []
+        if step is not None and step not in self._steps():
+            there = ", ".join(map(str, self._steps())) or "none"
+            raise CheckpointError(
+                f"no whole checkpoint in {self._folder} of step {step}; there: {there}"
+            )
         for candidate in wanted:
             try:
                 self._verified(candidate)

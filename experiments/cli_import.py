@@ -12,8 +12,10 @@ import tyro
 
 from ..models.config import MoeConfig
 from .cli_options import parse
-from .errors import UsageError
+from .config_files import flatten
+from .errors import ConfigError, UsageError
 from .files import check_new
+from .validate_ranges import range_problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,9 @@ def upcycle(arguments: Sequence[str]) -> int:
     options = parse(UpcycleOptions, arguments, "byways upcycle")
 
     check_new(options.out)
+    ranges = range_problems(flatten({"model": {"moe": dataclasses.asdict(options.moe)}}))
+    if ranges:
+        raise ConfigError([one.replace("model.moe.", "--moe.", 1) for one in ranges.values()])
 
     import jax
 

@@ -66,6 +66,7 @@ def few_shot(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     from ..datasets import RecordError, load_images
+    from ..models import WeightsError
     from .evaluation import few_shot_of_classifier, few_shot_table
     from .evaluation.image_features import image_features
 
@@ -76,6 +77,8 @@ def few_shot(arguments: Sequence[str]) -> int:
         found = few_shot_of_classifier(features, data, size, protocol)
     except RecordError as error:
         raise RunError(str(error)) from error
+    except WeightsError:  # which is a ValueError, and not of the data
+        raise
     except ValueError as error:
         raise UsageError(f"{options.data.name}: {error}") from error
     rows = [row.as_dict() for row in found]
@@ -152,10 +155,11 @@ def generate(arguments: Sequence[str]) -> int:
 
     codes = _codes(source)
     enable_compilation_cache()
+    params = source.load().params
     try:
         (text,) = continue_texts(
             source.config,
-            source.load().params,
+            params,
             codes,
             [options.prompt],
             steps=options.steps,

@@ -39,10 +39,14 @@ def check_new(out: Path) -> None:
     """Before anything is read or computed; writing looks again.
 
     Raises:
-        ExperimentError: something is there already.
+        ExperimentError: something is there already, or nothing can be made there.
     """
     if os.path.lexists(out):
         raise ExperimentError(f"{out} exists: name another folder, or remove it")
+    above = next(folder for folder in Path(os.path.abspath(out)).parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        what = "may not be written in" if above.is_dir() else "is a file"
+        raise ExperimentError(f"{out}: {above} {what}; name another folder")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,7 +18,7 @@ from .config_files import (
     to_dict,
 )
 from .errors import RunError
-from .files import canonical_json, copy_file, write_json
+from .files import canonical_json, copy_file, remove_tree, write_json
 from .lock import FolderLock
 
 
@@ -99,6 +99,12 @@ class RunFolder:
                 f"{self.path}` makes one"
             )
         data = _read_json(self.config_file)
+        if "model" in data:
+            raise RunError(
+                f"{self.path} holds a model ({str(data['model'])[:80]}), and is no run's folder: "
+                "`byways few-shot`, `generate` and `upcycle` read models, and `byways train PRESET "
+                f"--model-from {self.path} --init {self.path}` goes on from one"
+            )
         if data.get("format") != FORMAT:
             raise RunError(
                 f"{self.config_file} has format {data.get('format')!r}; this version reads "
@@ -197,8 +203,19 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A start that came to nothing (data that is absent, weights that do not fit) leaves
+        # nothing: the next one, with that mended, would else be refused as another config.
+        began = self._lock is not None and not self.resumed
+        if kind is not None and began and not self.provenance_file.exists():
+            self._forget()
         self.close()
+
+    def _forget(self) -> None:
+        """Removes what `start` and all before `record_start` wrote; the lock file stays."""
+        for item in self.path.iterdir():
+            if item.name != ".lock":
+                remove_tree(item) if item.is_dir() else item.unlink()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from .config import MoeConfig, sparse_blocks
-from .interop.folder import LoadedModel
+from .interop.folder import MOST_EXPERTS, LoadedModel
 
 Towers = Literal["both", "image", "text"]
 
@@ -41,7 +42,7 @@ def upcycle_model(
 
     Raises:
         ValueError: the model is sparse already, no block would become so, the router has no
-            plain kernel, or the noise is negative.
+            plain kernel, or a number is out of its range.
     """
     _check_growable(moe, noise)
     stacks = _stacks(model, towers)
@@ -74,8 +75,15 @@ def _check_growable(moe: MoeConfig, noise: float) -> None:
             "upcycling copies MLPs to whole experts behind a learned router: no router of "
             f"{fresh}, no task, no shared or fine-grained experts"
         )
-    if not noise >= 0:
-        raise ValueError(f"noise={noise}: a standard deviation is not negative")
+    if moe.kept_experts:
+        raise ValueError("upcycling makes all experts: leave kept_experts empty")
+    if moe.n < 1 or not 1 <= moe.num_experts <= MOST_EXPERTS:
+        raise ValueError(
+            f"n={moe.n}, num_experts={moe.num_experts}: expected n of 1 or more, and 1 to "
+            f"{MOST_EXPERTS} experts"
+        )
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise={noise}: a standard deviation is a number, and not negative")
 
 
 def _stacks(model: LoadedModel, towers: Towers) -> list[tuple[str, ...]]:

@@ -41,10 +41,10 @@ class FewShotProtocol:
     def __post_init__(self):
         if not (self.shots and self.seeds and self.lambdas):
             raise ValueError("shots, seeds and lambdas need one value each at least")
-        if min(self.shots) < 1 or not min(self.lambdas) > 0:
-            raise ValueError(
-                f"shots {self.shots} must be at least 1, lambdas {self.lambdas} above 0"
-            )
+        if min(self.shots) < 1:
+            raise ValueError(f"shots {self.shots} must be at least 1")
+        if not min(self.lambdas) > 0:
+            raise ValueError(f"lambdas {self.lambdas} must be above 0")
 
 
 # λ fixed at 2^10, three seeds.

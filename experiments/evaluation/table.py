@@ -69,13 +69,16 @@ def score_table(results: dict[str, Any]) -> Table:
     }
     columns = {name: scores for name, scores in columns.items() if scores}
     artists = list(baselines["pixel_nearest_neighbour"])
+    twin = baselines.get("dense_twin", {}).get("preset")
     table = empty_table(
         "Zero-shot, top-1/top-5, per cent",
         ("artist", "images", "n", *columns),
         2,
         f"Ranked among {_names(results, 'all')} names; held out*: among the "
         f"{_names(results, 'held_out_among_held_out')} held-out names only.\n"
-        "pixels: nearest training drawing; pixels+: held-out ones shown too.",
+        "pixels: nearest training drawing; pixels+: held-out ones shown too."
+        # It is LIMoE's, whatever is scored.
+        + (f"\ndense: a finished run of {twin}." if twin else ""),
     )
     for artist in artists:
         for number, (share, entry) in enumerate(results[artist].items()):

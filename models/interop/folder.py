@@ -24,7 +24,7 @@ FORMAT = 1
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _LONGEST_CONFIG = 2**20
 # Nothing near these exists; above them a trace alone takes hours.
-_MOST_EXPERTS, _MOST_PATCHES = 2**14, 2**16
+MOST_EXPERTS, _MOST_PATCHES = 2**14, 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,8 @@ def save_model(
         beside: further files to copy, by their names in the folder: a tokenizer.
 
     Raises:
-        WeightsError: the folder exists; the config is of another kind; the arrays are not the
-            config's parameters.
+        WeightsError: the folder exists, or cannot be written; the config is of another kind; the
+            arrays are not the config's parameters.
     """
     folder = Path(folder)
     if os.path.lexists(folder):
@@ -83,12 +83,23 @@ def save_model(
         if value.dtype.name not in ("float32", "float16", "bfloat16"):
             raise WeightsError(f"{name} is {value.dtype}; parameters are float32")
     described = {"format": FORMAT, "model": kind, "config": dataclasses.asdict(config)}
+    try:
+        _write(folder, flat, described, beside or {})
+    except OSError as error:
+        raise WeightsError(
+            f"{folder}: cannot be written ({error.strerror or error}); nothing is left of it: make "
+            "room, or name another folder"
+        ) from error
+
+
+def _write(folder: Path, flat: Mapping, described: Mapping, beside: Mapping[str, Path]) -> None:
+    """Beside it first, then moved to its name."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         write_arrays(work / _WEIGHTS, flat)
         (work / _CONFIG).write_text(json.dumps(described, indent=1) + "\n", "utf-8")
-        for name, source in (beside or {}).items():
+        for name, source in beside.items():
             shutil.copyfile(source, work / name)
         # Bytes before names: a folder that is there after a power cut is whole.
         for path in (*work.iterdir(), work):
@@ -171,7 +182,7 @@ def _check_sizes(config: Any, shapes: Mapping[str, tuple[int, ...]], path: Path)
         experts = getattr(part, "routed_experts", 0)
         if depth > len(shapes):
             raise WeightsError(f"{path}: {name}depth {depth} of {len(shapes)} arrays")
-        if experts > min(elements, _MOST_EXPERTS):
+        if experts > min(elements, MOST_EXPERTS):
             raise WeightsError(f"{path}: {name}num_experts {experts} of {elements} parameters")
         if (side // max(getattr(part, "patch_size", 1), 1)) ** 2 > _MOST_PATCHES:
             raise WeightsError(f"{path}: {name}image_size {side} has too many patches")

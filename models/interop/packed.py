@@ -31,15 +31,27 @@ def unpack(data: bytes, where: str) -> Any:
         where: for messages.
 
     Raises:
-        WeightsError: it is no msgpack, or there is more than one value.
+        WeightsError: it is no msgpack, there is more than one value, or a map has a key twice or
+            one that is no string.
     """
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+        return msgpack.unpackb(data, raw=False, object_pairs_hook=_named, use_list=True)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         # msgpack's own messages may hold the bytes themselves.
         raise WeightsError(
-            f"{where}: no msgpack, or truncated ({type(error).__name__}); fetch the file again"
+            f"{where}: no msgpack of named parts, or truncated ({type(error).__name__}); "
+            "fetch the file again"
         ) from None
+
+
+def _named(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """A map of strings, each there once: other keys neither sort nor make names."""
+    if not all(isinstance(key, str) for key, _ in pairs):
+        raise ValueError
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def extension(value: Any, code: int, where: str) -> Any:
@@ -77,7 +89,7 @@ def sequence(value: Any, length: int | None, where: str) -> list:
 
 
 def shape(value: Any, where: str) -> tuple[int, ...]:
-    """A shape: at most 8 sizes of 0 and above, of less than 2**48 elements.
+    """A shape: at most 8 sizes of 0 and above, of less than 2**48 elements without the zeros.
 
     Raises:
         WeightsError: it is none.
@@ -85,7 +97,8 @@ def shape(value: Any, where: str) -> tuple[int, ...]:
     sizes = sequence(value, None, where)
     if len(sizes) > 8 or any(type(size) is not int or size < 0 for size in sizes):
         raise WeightsError(f"{where}: {str(value)[:80]} is no shape")
-    if math.prod(sizes) >= 2**48:
+    # An array of nothing may still be too long for NumPy along its other axes.
+    if math.prod(size for size in sizes if size) >= 2**48:
         raise WeightsError(f"{where}: shape {tuple(sizes)} has too many elements to be true")
     return tuple(sizes)
 

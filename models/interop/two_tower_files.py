@@ -55,7 +55,15 @@ def _weights(path: Path) -> Path:
     for name in _WEIGHTS:
         if (path / name).exists():
             return path / name
-    raise WeightsError(f"{path}: no {' and no '.join(_WEIGHTS)} in it")
+    names = sorted(one.name[:80] for one in path.iterdir())
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    parts = [name for name in names if name.endswith((".safetensors", ".safetensors.index.json"))]
+    why = ""
+    if parts:
+        why = f"; {', '.join(parts[:3])} is not read: join the shards into one model.safetensors"
+    elif pickles:
+        why = f"; {pickles[0]} may run code when loaded, and is not read: save it as safetensors"
+    raise WeightsError(f"{path}: no {' and no '.join(_WEIGHTS)} in it{why}")
 
 
 def recognised(shapes: Shapes, path: Path) -> tuple[TwoTowerConfig, Table]:

@@ -20,6 +20,7 @@ from .packed import dtype, extension, nested, sequence, shape, unpack
 
 VERSION = "20220622"
 _MOST_PIECES = 4096
+_DEEPEST, _LONGEST_NAME = 32, 100
 # (start, stop) along each axis.
 Box = tuple[tuple[int, int], ...]
 
@@ -53,9 +54,15 @@ def read_index(path: Path) -> tuple[int, list[Entry]]:
             make up its whole.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is no file")  # a device has no end
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+        folder = path.with_suffix("")
+        folder = folder if folder.is_dir() else path.parent
+        others = sorted(str(one.with_suffix("")) for one in folder.glob("*.index"))
+        hint = f"; a prefix is expected, such as {', '.join(others[:3])}" if others else ""
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}){hint}") from error
     whole = unpack(data, str(path))
     if not isinstance(whole, dict) or not {"shard_count", "index", "version"} <= set(whole):
         raise WeightsError(
@@ -74,14 +81,17 @@ def read_index(path: Path) -> tuple[int, list[Entry]]:
     ]
 
 
-def _leaves(tree: Any, path: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Any, path: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     if not isinstance(tree, dict):
         yield prefix, tree
         return
+    if depth == _DEEPEST:
+        raise WeightsError(f"{path}: {prefix[:80]}… is over {_DEEPEST} levels deep")
     for key in sorted(tree):
-        if not key or "/" in key or key in (".", ".."):
+        odd = not key.isprintable() or len(key) > _LONGEST_NAME
+        if odd or not key or "/" in key or key in (".", ".."):
             raise WeightsError(f"{path}: {prefix or 'the tree'} has a part named {key[:80]!r}")
-        yield from _leaves(tree[key], path, f"{prefix}/{key}" if prefix else key)
+        yield from _leaves(tree[key], path, f"{prefix}/{key}" if prefix else key, depth + 1)
 
 
 def _entry(name: str, leaf: Any, shards: int, path: Path) -> Entry:
@@ -126,9 +136,11 @@ def _check_whole(found: list[Box], sizes: tuple[int, ...], where: str) -> None:
 
 
 def _overlap(found: list[Box]) -> bool:
-    some = [one for one in found if all(start < stop for start, stop in one)]
+    some = np.array([one for one in found if all(start < stop for start, stop in one)], np.int64)
+    if len(some) < 2:
+        return False
+    starts, stops = some[..., 0], some[..., 1]  # (pieces, axes)
     return any(
-        all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
-        for number, one in enumerate(some)
-        for other in some[:number]
+        bool(np.any(np.all((starts[:i] < stops[i]) & (starts[i] < stops[:i]), axis=1)))
+        for i in range(1, len(some))
     )

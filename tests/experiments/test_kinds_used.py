@@ -280,6 +280,11 @@ def test_few_shot_refuses_what_cannot_be(classifier, decoder, tmp_path, capsys):
     assert "fewer than the 50 shots" in capsys.readouterr().err
     assert cli.main(["few-shot", str(classifier), "--data.data-dir", str(tmp_path)]) == 1
     assert "apt install dataset-fashion-mnist" in capsys.readouterr().err
+    export_run(classifier, tmp_path / "folder")
+    (tmp_path / "folder" / "model.safetensors").write_bytes(b"x" * 99)
+    assert cli.main(["few-shot", str(tmp_path / "folder")]) == 1
+    # Of the weights, not of the data.
+    assert capsys.readouterr().err.startswith(f"byways: {tmp_path}/folder/model.safetensors: ")
 
 
 def test_towers_are_measured_each_with_its_own_capacity():

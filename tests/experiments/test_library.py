@@ -91,5 +91,5 @@ def test_what_cannot_be_embedded_is_told(run, images, tmp_path):
 def test_a_run_or_checkpoint_that_is_not_there(folder, tmp_path):
     with pytest.raises(RunError, match="does not exist"):
         byways.load(tmp_path / "none")
-    with pytest.raises(CheckpointError, match=r"no whole checkpoint.*step 7"):
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint.*step 7.*there: 0"):
         byways.load(folder, step=7)

@@ -48,6 +48,33 @@ def test_an_unfinished_run_refuses_another_config_and_names_what_differs(folder)
         RunFolder(folder).start(OTHER, "limoe_tiny")
 
 
+def test_a_start_that_came_to_nothing_leaves_no_config(folder, tmp_path):
+    (tmp_path / "a.model").write_bytes(b"one")
+
+    def fail(**options):
+        with RunFolder(folder).start(CONFIG, "limoe_tiny") as run:
+            run.adopt_tokenizer(tmp_path / "a.model")
+            if options:
+                run.record_start(**options)
+            raise ConfigError(["no such data"])
+
+    with pytest.raises(ConfigError, match="no such data"):
+        fail()
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    RunFolder(folder).start(OTHER, "limoe_tiny").close()
+    (folder / "config.json").unlink()
+    # From here on a step may have been taken.
+    with pytest.raises(ConfigError, match="no such data"):
+        fail(seed=0, resumed_at=None)
+    with pytest.raises(RunError, match="another config"):
+        RunFolder(folder).start(OTHER, "limoe_tiny")
+    # And a run that was there is none that came to nothing.
+    (folder / "provenance.json").unlink()
+    with pytest.raises(ConfigError, match="no such data"):
+        fail()
+    assert RunFolder(folder).read() == (CONFIG, "limoe_tiny")
+
+
 @pytest.mark.parametrize("config", [CONFIG, OTHER])
 def test_a_finished_run_is_an_error_that_says_how_to_go_on(folder, config):
     with RunFolder(folder).start(CONFIG, "limoe_tiny") as run:
@@ -84,6 +111,13 @@ def test_a_later_format_is_refused(folder):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"format": 2}')
     with pytest.raises(RunError, match="format 2; this version reads format 1"):
+        RunFolder(folder).read()
+
+
+def test_a_models_folder_is_told_from_a_runs(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"format": 1, "model": "vmoe", "config": {}}')
+    with pytest.raises(RunError, match=r"holds a model \(vmoe\).*few-shot.*--init"):
         RunFolder(folder).read()
 
 

@@ -106,6 +106,11 @@ def test_one_tower_of_two_can_grow_and_both_draw_their_own_routers():
         ("vmoe", NONE, {}, "makes no block sparse"),
         ("vmoe", MoeConfig(router="hash"), {}, "behind a learned router"),
         ("vmoe", MOE, {"noise": -1.0}, r"noise=-1\.0"),
+        ("vmoe", MOE, {"noise": float("inf")}, "noise=inf"),
+        ("vmoe", dataclasses.replace(MOE, n=0), {}, "n=0, num_experts=4"),
+        ("vmoe", dataclasses.replace(MOE, num_experts=0), {}, "num_experts=0"),
+        ("vmoe", dataclasses.replace(MOE, num_experts=10**11), {}, "num_experts=100000000000"),
+        ("vmoe", dataclasses.replace(MOE, kept_experts=(1, 2)), {}, "kept_experts"),
         ("vmoe", MOE, {"towers": "text"}, "one stack"),
         (VmoeConfig(depth=2, moe=MOE), MOE, {}, r"blocks \(1,\) are sparse already"),
         (PalmConfig(), MOE, {}, "a palm does not grow"),
@@ -139,5 +144,10 @@ def test_from_folder_to_folder(tmp_path, capsys):
     jax.tree.map(np.testing.assert_array_equal, loaded.params, expected.params)
     assert json.loads((tmp_path / "sparse" / "config.json").read_text())["model"] == "limoe"
     assert cli.main(["upcycle", *reversed(folders)]) == 1  # it exists
+    beyond = [folders[0], str(tmp_path / "b"), "--moe.capacity-factor", "-1", "--moe.n", "0"]
+    assert cli.main(["upcycle", *beyond]) == 2
+    said = capsys.readouterr().err
+    assert "--moe.capacity_factor is -1.0; a number above 0 is expected" in said
+    assert "--moe.n is 0; at least 1 is expected" in said
     assert cli.main(["upcycle", folders[1], str(tmp_path / "more")]) == 2
     assert "sparse already" in capsys.readouterr().err

@@ -124,7 +124,7 @@ def test_what_cannot_be_scored_is_refused(change, message):
 
 @pytest.mark.parametrize("change", [{"shots": ()}, {"shots": (0,)}, {"lambdas": (0.0, 1.0)}])
 def test_protocols_that_cannot_be_are_refused(change):
-    with pytest.raises(ValueError, match="shots"):
+    with pytest.raises(ValueError, match=next(iter(change))):
         FewShotProtocol(**change)
 
 

@@ -41,12 +41,14 @@ def test_scores_stand_beside_their_baselines():
 def test_the_dense_twin_is_shown_where_it_is():
     results = copy.deepcopy(RESULTS)
     results["baselines"]["dense_twin"] = {
+        "preset": "limoe_tiny_dense",
         "scores": {
             "noto": {"all": {**ENTRY, "top1": 0.333}},
             "retrieval": {"noto": {"image_to_text": {**RECALL, "r1": 0.444}}},
-        }
+        },
     }
     assert "33.3" in shown(score_table(results))
+    assert "dense: a finished run of limoe_tiny_dense." in shown(score_table(results))
     assert "44.4" in shown(retrieval_table(results))
 
 

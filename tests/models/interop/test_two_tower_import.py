@@ -222,6 +222,12 @@ def test_damaged_and_missing_files_are_told(copied, tmp_path):
         read_two_tower(weights)
     with pytest.raises(WeightsError, match=r"no model\.safetensors and no open_clip_model"):
         read_two_tower(tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin may run code when loaded"):
+        read_two_tower(tmp_path)
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"model-00001-of-00002\.safetensors is not read: join"):
+        read_two_tower(tmp_path)
 
 
 def leaves(values, path=()):

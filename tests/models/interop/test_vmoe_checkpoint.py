@@ -14,6 +14,7 @@ from byways.models import Vmoe
 from byways.models.interop.errors import WeightsError
 from byways.models.interop.folder import load_model, save_model
 from byways.models.interop.vmoe_files import read_vmoe_checkpoint
+from byways.models.interop.vmoe_index import _overlap
 from byways.models.interop.vmoe_tree import vmoe_config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,38 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert "exists: name another folder" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written(tmp_path, capsys, monkeypatch):
+    prefix = str(FILES / "tiny_single")
+    (tmp_path / "file").touch()
+    assert cli.main(["import", "vmoe", prefix, str(tmp_path / "file" / "out")]) == 1
+    assert "file is a file; name another folder" in capsys.readouterr().err
+    # Of what only writing tells, such as a full disk.
+    monkeypatch.setattr("os.rename", raises(OSError(28, "No space left on device")))
+    assert cli.main(["import", "vmoe", prefix, str(tmp_path / "out")]) == 1
+    assert "out: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def raises(error):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
+def test_a_device_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "x.index").symlink_to("/dev/zero")
+    with pytest.raises(WeightsError, match="it is no file"):
+        read_vmoe_checkpoint(tmp_path / "x")
+
+
+def test_a_folder_is_no_prefix_and_those_in_it_are_told():
+    with pytest.raises(WeightsError, match=r"such as .*tiny_sharded, .*tiny_single"):
+        read_vmoe_checkpoint(FILES)
+    with pytest.raises(WeightsError, match=r"such as .*tiny_sharded, .*tiny_single"):
+        read_vmoe_checkpoint(FILES / "tiny")
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"nothing\.index: cannot be read"):
         read_vmoe_checkpoint(tmp_path / "nothing")
@@ -102,6 +135,14 @@ def described(shape=(32,), kind="float32", stop=32, shard=0):
     return msgpack.ExtType(8, msgpack.packb([array, [place], [shard]]))
 
 
+def deep(levels):
+    """A leaf below so many maps."""
+    tree = described()
+    for _ in range(levels):
+        tree = {"part": tree}
+    return tree
+
+
 def put(value):
     def how(index):
         index["index"]["Encoder"]["encoder_norm"]["bias"] = value
@@ -120,6 +161,14 @@ def put(value):
         (put(described(kind="object")), "element type 'object'"),
         (put(described(shape=(2**40,), stop=2**40)), "promises .* bytes"),
         (put(described(shape=(2**30, 2**30), stop=2**30)), "too many elements"),
+        # Nothing in all, and yet more along an axis than NumPy has numbers for.
+        (put(described(shape=(0, 2**63), stop=0)), "too many elements"),
+        (put(described(shape=(0, 2**40, 2**40), stop=0)), "too many elements"),
+        (put({b"part": described()}), "named parts"),
+        (put({b"part": described(), "other": described()}), "named parts"),
+        (put({"a\x1b[2J": described()}), r"a part named 'a\\x1b"),
+        (put({"long" * 99: described()}), "a part named"),
+        (put(deep(400)), "levels deep"),
         (put(described(stop=33)), "slice 0:33:None of an axis of 32"),
         (put(described(stop=31)), "pieces do not make up shape"),
         (put(described(shard=3)), r"lies in shards \[3\], of 0 to 2"),
@@ -145,6 +194,7 @@ def chunk(shape, kind, data):
         (lambda shard: shard.pop("__msgpack_array_chunk_a87ca2__"), "marker is not there"),
         (lambda shard: shard.pop("0"), "holds other arrays"),
         (lambda shard: shard.update({"0": []}), "are missing"),
+        (lambda shard: shard.update({b"0": []}), "named parts"),
         (lambda shard: shard.update({"0": chunk([32], "float32", b"x")}), "takes 128 bytes"),
         (lambda shard: shard.update({"0": chunk([32], "float16", b"x" * 64)}), "of float32"),
         (lambda shard: shard.update({"0": chunk([31], "float32", b"x" * 124)}), "expected 32"),
@@ -175,6 +225,25 @@ def test_damage_is_an_error_of_ours_or_other_numbers(tmp_path_factory, which, at
     except WeightsError as error:
         got, message = {}, str(error)
     assert got or "tiny_single" in str(message)
+
+
+def test_a_name_twice_in_an_index(tmp_path):
+    data = FILES.joinpath("tiny_single.index").read_bytes()
+    key = msgpack.packb("version")
+    tail = key + msgpack.packb("20220622")
+    assert data[0] == 0x83  # a map of three
+    assert data.count(tail) == 1
+    (tmp_path / "x.index").write_bytes(b"\x84" + data[1:] + tail)
+    with pytest.raises(WeightsError, match="named parts"):
+        read_vmoe_checkpoint(tmp_path / "x")
+
+
+def test_many_pieces_are_held_against_each_other_quickly():
+    # Pairwise in Python, 4,096 pieces took 18 seconds.
+    many = [((start, start + 1),) for start in range(4096)]
+    assert not _overlap(many)
+    assert _overlap([*many, ((7, 9),)])
+    assert not _overlap([((0, 2), (0, 1)), ((0, 2), (1, 2)), ((1, 1), (0, 2))])
 
 
 def test_arrays_of_another_model():
