@@ -71,8 +71,9 @@ def make_case(settings: BenchPathways, name: str) -> Case:
     away = jnp.where(asleep, -_FAR, 0.0) if name == "skewed" else 0.0
     params["params"]["Router"]["dense"]["kernel"] = kernel.at[-1].set(away)
     case = dataclasses.replace(empty, params=params)
-    chosen: Any = case.layer("blocked").apply(params, x, *_all(x), train=False)[2]
-    counts = np.bincount(np.asarray(chosen.expert).ravel(), minlength=settings.experts)
+    found: Any = case.layer("blocked").apply(params, x, *_all(x), train=False)
+    chosen = np.asarray(found[2].expert).ravel()
+    counts = np.bincount(chosen, minlength=settings.experts)
     return dataclasses.replace(case, counts=counts)
 
 
@@ -114,7 +115,7 @@ def dense(case: Case, what: What, options: dict[str, str]) -> Road:
     return _program(case, what, lambda p, x: mlp.apply(p, x), options)
 
 
-def dataflow(case: Case, what: What, devices: Sequence[jax.Device]) -> Road:
+def dataflow(case: Case, what: What, devices: Sequence[Any]) -> Road:
     """The layer lowered, its experts apart and on their devices."""
     layer = case.layer("pathways")
     function, arguments = _function(

@@ -4,6 +4,8 @@
 nor by the workers. The additions are Python's: a `jit` call in each would only cost Ray more.
 """
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
 import json
 import logging
 import statistics

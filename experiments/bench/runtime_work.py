@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,13 @@ def products(length: int) -> Callable[[jax.Array], jax.Array]:
     return loop
 
 
-def matrix(width: int, device: jax.Device) -> jax.Array:
+def matrix(width: int, device: Any) -> jax.Array:
     """(D, D) float32, on a device."""
     x = jax.random.normal(jax.random.key(0), (width, width)) / width**0.5
     return jax.device_put(x, device)
 
 
-def length_of(milliseconds: float, width: int, device: jax.Device) -> int:
+def length_of(milliseconds: float, width: int, device: Any) -> int:
     """How long a loop takes about so many milliseconds on this machine."""
     x = matrix(width, device)
     length = 1

@@ -29,18 +29,18 @@ COUNTS: tuple[tuple[int, ...], ...] = (
 REPEATS, TURNS = 20, 64
 
 
-def calibrate(device: jax.Device | None = None) -> Calibration:
+def calibrate(device: Any = None) -> Calibration:
     """Measures this kind of device, once in a process: a second or two, most of it compiling.
 
     Args:
-        device: None is the first of `jax.devices()`.
+        device: a `jax.Device`; None is the first of `jax.devices()`.
     """
     device = jax.devices()[0] if device is None else device
     return _calibrate(device, device.platform, device.device_kind)
 
 
 @functools.cache
-def _calibrate(device: jax.Device, platform: str, kind: str) -> Calibration:
+def _calibrate(device: Any, platform: str, kind: str) -> Calibration:
     begin = time.perf_counter()
     with jax.default_device(device):
         measured = [_measure(device, train) for train in (False, True)]
@@ -116,7 +116,7 @@ def _turning() -> float:
     return max(0.0, long - short) / TURNS
 
 
-def _measure(device: jax.Device, train: bool) -> tuple[list[float], list[float]]:
+def _measure(device: Any, train: bool) -> tuple[list[float], list[float]]:
     """Seconds of the fused layer and of the pathways, for each of `COUNTS`."""
     shapes = ((WIDTH, HIDDEN), (HIDDEN,), (HIDDEN, WIDTH), (WIDTH,))
     keys = jax.random.split(jax.random.key(0), len(shapes) + 1)

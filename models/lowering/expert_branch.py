@@ -51,7 +51,7 @@ class ExpertBranch:
         hidden, pull = jax.vjp(ACTIVATIONS[self.activation], sums)
         (d_sums,) = pull(grad @ down.T)
         grads = (_dot(rows, d_sums), _sum(d_sums), _dot(hidden, grad), _sum(grad))
-        found = tuple(g.astype(w.dtype) for g, w in zip(grads, params, strict=True))
+        found: Any = tuple(g.astype(w.dtype) for g, w in zip(grads, params, strict=True))
         return d_sums @ up.T, found
 
 

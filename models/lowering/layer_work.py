@@ -41,13 +41,13 @@ class LayerWork:
         """Rows of each block that the fused layer (`blocked`) multiplies."""
         unit = block_size(self.pairs, len(self.counts))
         sizes = block_sizes(self.pairs, len(self.counts), unit)
+        below, largest = (0, *sizes)[-2:]
         found: list[int] = []
         for count in self.counts:
             # As `BlockedProducts` does it: the largest, then the first that holds the rest.
-            below = sizes[-2] if len(sizes) > 1 else 0
-            full = max(0, -(-(count - below) // sizes[-1]))
-            found += [sizes[-1]] * full
-            left = count - full * sizes[-1]
+            full = max(0, -(-(count - below) // largest))
+            found += [largest] * full
+            left = count - full * largest
             if left > 0:
                 found.append(next(size for size in sizes if size >= left))
         return tuple(found)
