@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import Cancelled, RuntimeFault
+from .errors import Cancelled, RuntimeFault, ValueReleased
 from .faults import again, bare, blame, check_finite
-from .waiting import is_gone, wait_ready
+from .waiting import is_partly_gone, wait_ready
 
 if TYPE_CHECKING:
     from .client import Client
@@ -47,6 +47,7 @@ class Sent:
         Raises:
             NodeError: it failed, or what it depends on.
             RunTimeout: it is not there in time.
+            ValueReleased: it was donated, or a shard of it.
         """
         limit = self.system.patience if timeout is None else timeout
         try:
@@ -54,6 +55,8 @@ class Sent:
         except RuntimeFault:
             raise
         except Exception as error:
+            if is_partly_gone(array):
+                raise ValueReleased(f"{self.node_name(node)} made what was donated") from error
             self.system.settle()
             found = blame(self.plan.graph, self.failed, node, error)
             raise again(found) from found.__cause__
@@ -73,7 +76,7 @@ class Sent:
         try:
             array.block_until_ready()
         except Exception as error:
-            if not is_gone(array):
+            if not is_partly_gone(array):
                 self.failed.setdefault(node, bare(error))
 
     def check_finite(self, node: int, outs: Sequence[Any], name: str) -> None:

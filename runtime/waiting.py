@@ -23,6 +23,16 @@ def is_ready(array: Any) -> bool:
     return look()
 
 
+def is_partly_gone(array: Any) -> bool:
+    """One of its shards was donated or deleted; `is_deleted` looks at the first alone."""
+    if is_gone(array):
+        return True
+    try:
+        return any(shard.data.is_deleted() for shard in getattr(array, "addressable_shards", ()))
+    except RuntimeError:  # in between
+        return True
+
+
 def is_gone(array: Any) -> bool:
     """It was donated or deleted; what is no array never is."""
     look = getattr(array, "is_deleted", None)
