@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from .graph import Graph, Node, Ref
-from .graph_text import mesh_text, shape_text, slices_by_island
+from .graph_text import mesh_text, slices_by_island, value_text
 
 # A chain of so many equal nodes is drawn as its first, the rest in one, and its last.
 _LONGEST_RUN = 5
@@ -160,7 +160,7 @@ def _values_text(graph: Graph, refs: Sequence[Ref]) -> str:
     """Shapes of what goes along an edge, each once with how often."""
     counts: dict[str, int] = {}
     for ref in dict.fromkeys(refs):
-        text = shape_text(graph.shape(ref))
+        text = value_text(graph, ref)
         counts[text] = counts.get(text, 0) + 1
     lines = [text if n == 1 else f"{n} × {text}" for text, n in counts.items()]
     if len(lines) > 3:

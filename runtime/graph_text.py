@@ -32,7 +32,8 @@ def graph_text(graph: Graph) -> str:
             maybe = "if any " if node.kind == "conditional" else ""
             said = f"{maybe}{node.name}({inputs})"
         where = "" if node.slice is None else f"on {slices[id(node.slice)]}"
-        made = ", ".join(shape_text(shape) for shape in node.outputs) or "nothing"
+        outs = [value_text(graph, Ref(node.index, n)) for n in range(len(node.outputs))]
+        made = ", ".join(outs) or "nothing"
         rows.append((names[node.index], said, where, made))
     widths = [min(max((len(row[n]) for row in rows), default=0), w) for n, w in enumerate(_WIDEST)]
     calls = sum(node.kind in ("computation", "conditional") for node in graph.nodes)
@@ -102,16 +103,25 @@ def mesh_text(part: Slice) -> str:
 
 
 def shape_text(shape: Shape) -> str:
-    """`float32[8,16]`; what is no array, a switch's parameters or their gradients, is `branches`.
+    """`float32[8,16]`.
 
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> shape_text(jax.ShapeDtypeStruct((8, 16), jnp.float32))
         'float32[8,16]'
     """
-    if opaque(shape):
-        return "branches"
     return f"{shape.dtype}[{','.join(map(str, shape.shape))}]"
+
+
+def value_text(graph: Graph, ref: Ref) -> str:
+    """Its shape; of what is no array what it is: `branches`, what is `kept`, `sparse` gradients."""
+    shape, node = graph.shape(ref), graph.nodes[ref.node]
+    if not opaque(shape):
+        return shape_text(shape)
+    if node.kind in ("argument", "constant"):
+        return "branches"
+    # What a backward will need is the last of several outputs; gradients are the first.
+    return "kept" if ref.output else "sparse"
 
 
 def _ref(graph: Graph, names: Sequence[str], ref: Ref) -> str:

@@ -78,6 +78,22 @@ def test_text_of_a_conditional_node(routed):
     assert str(routed).startswith("program routed: 1 node on 1 slice\n")
 
 
+def test_what_is_no_array(system):
+    """The parameters of a switch's branches, what its forward keeps of them, their gradients."""
+    part = system.virtual_devices("pod").add_slice(1)
+    switch = rt.switch(lambda w, rows: rows * w, part, Shape((), F32), 3, name="experts")
+    total = rt.computation(lambda y: y.sum(), part, name="total")
+    loss = rt.program(lambda counts, rows, bank: total(switch(counts, rows, bank)))
+    bank = rt.Branches([jnp.float32(n) for n in range(3)])
+    graph = rt.value_and_grad(loss, 2).trace(Shape((3,), jnp.int32), Shape((8, 2), F32), bank)
+    lines = {line.split("=")[0].strip(): line.split("->")[-1] for line in str(graph).splitlines()}
+    assert lines["arg[2]"] == " branches"
+    assert lines["experts"] == " float32[8,2], kept"
+    assert lines["experts backward"] == " sparse, float32[8,2]"
+    for text in ("branches", "kept", "sparse"):
+        assert f'-->|"{text}"|' in graph.mermaid()
+
+
 def test_names_that_look_like_indices_stay_apart():
     shape = (Shape((), F32),)
     names = ["f", "f", "f:0"]
