@@ -13,18 +13,19 @@ import numpy as np
 from jax import lax
 
 from ...routing import DISPATCHERS, Assignment, ExpertMlp
-from .cost import Calibration, Costs
+from .cost import FIRST, Calibration, Costs
 from .layer_work import LayerWork
 from .lowered import lower
 
 WIDTH, HIDDEN, EXPERTS, PAIRS = 128, 512, 8, 512
 WEIGHTS = 2 * WIDTH * HIDDEN
-# Rows of each expert: nobody; one expert alone; all of them, with many rows and with few.
+# Rows of each expert: nobody; one expert alone, with few rows and with all; all, with few and many.
 COUNTS: tuple[tuple[int, ...], ...] = (
     (0,) * EXPERTS,
+    (8,) + (0,) * (EXPERTS - 1),
     (PAIRS,) + (0,) * (EXPERTS - 1),
-    (PAIRS // EXPERTS,) * EXPERTS,
     (8,) * EXPERTS,
+    (PAIRS // EXPERTS,) * EXPERTS,
 )
 REPEATS, TURNS = 20, 64
 
@@ -46,51 +47,60 @@ def _calibrate(device: Any, platform: str, kind: str) -> Calibration:
         measured = [_measure(device, train) for train in (False, True)]
         copy, turn = _copying(), _turning()
     layers = [LayerWork(counts, WIDTH, HIDDEN, PAIRS) for counts in COUNTS]
+    apart = tuple(fit_pathways(layers, found) for _, found in measured)
     # Two products there, four more back; all weights are taken out of their stacks. Outside of the
     # experts the way back costs about what the way there does.
     rest = measured[0][0][0] - copy - EXPERTS * 2 * turn
     fused = (
-        fit_fused(layers, measured[0][0], rest, 2 * turn),
-        fit_fused(layers, measured[1][0], 2 * rest, 6 * turn),
+        fit_fused(layers, measured[0][0], rest, 2 * turn, apart[0]),
+        fit_fused(layers, measured[1][0], 2 * rest, 6 * turn, apart[1]),
     )
-    apart = (fit_pathways(layers, measured[0][1]), fit_pathways(layers, measured[1][1]))
-    return Calibration(fused, apart, platform == "cpu", time.perf_counter() - begin)
+    return Calibration(fused, (apart[0], apart[1]), platform == "cpu", time.perf_counter() - begin)
 
 
 def fit_fused(
-    layers: Sequence[LayerWork], seconds: Sequence[float], always: float, start: float
+    layers: Sequence[LayerWork],
+    seconds: Sequence[float],
+    always: float,
+    start: float,
+    apart: Costs,
 ) -> Costs:
-    """Costs out of the four runs.
+    """Costs out of the five runs.
 
     Args:
         layers, seconds: of `COUNTS`.
         always, start: what was found otherwise; within what was measured.
+        apart: of the pathways, since these blocks are too short to tell what long ones gain.
     """
-    none, _, many, few = seconds
-    row = _rate(many - few, layers[2].fused_rows - layers[3].fused_rows)
+    none, _, _, few, many = seconds
+    row = _rate(many - few, layers[4].fused_rows - layers[3].fused_rows)
     always = min(max(0.0, always), none)
     start = min(start, (none - always) / EXPERTS)
     every = ((none - always) / EXPERTS - start) / WEIGHTS
     blocks = len(layers[3].blocks)
     spent = few - none - WEIGHTS * row * layers[3].fused_rows - blocks * start
-    return Costs(always, start, every, max(0.0, spent) / (WEIGHTS * blocks), row)
+    long = row * apart.long / apart.row if apart.row else row
+    return Costs(always, start, every, max(0.0, spent) / (WEIGHTS * blocks), row, long)
 
 
 def fit_pathways(layers: Sequence[LayerWork], seconds: Sequence[float]) -> Costs:
-    """Costs out of the four runs: of what starts, programs and experts are told apart."""
-    none, one, many, few = seconds
-    row = _rate(many - few, layers[2].pathways_rows - layers[3].pathways_rows)
-    starts = np.array([[len(x.programs), x.awake * WEIGHTS] for x in (layers[1], layers[3])], float)
+    """Costs out of the five runs: of what starts, programs and experts are told apart."""
+    none, alone, one, few, many = seconds
+    row = _rate(many - few, layers[4].pathways_rows - layers[3].pathways_rows)
+    short = (layers[1], layers[3])
+    starts = np.array([[len(layer.programs), layer.awake * WEIGHTS] for layer in short], float)
     spent = [
         max(0.0, took - none - WEIGHTS * row * layer.pathways_rows)
-        for took, layer in ((one, layers[1]), (few, layers[3]))
+        for took, layer in zip((alone, few), short, strict=True)
     ]
     start, weight = np.linalg.solve(starts, spent)
     if start < 0:  # noise: the one that is left explains both
         start, weight = 0.0, spent[1] / starts[1, 1]
     elif weight < 0:
         start, weight = spent[1] / starts[1, 0], 0.0
-    return Costs(none, float(start), 0.0, float(weight), row)
+    left = one - none - start - WEIGHTS * (weight + FIRST * row)
+    long = min(row, _rate(left, PAIRS - FIRST))
+    return Costs(none, float(start), 0.0, float(weight), row, float(long))
 
 
 def _rate(seconds: float, rows: int) -> float:

@@ -16,6 +16,9 @@ from .layer_work import LayerWork
 
 Execution = Literal["fused", "pathways"]
 
+# Rows of a run that cost the most.
+FIRST = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
@@ -26,7 +29,8 @@ class Costs:
         start: of a turn of the fused loop, or of a program.
         every: of each weight of all E experts, awake or not.
         weight: of each weight of an expert, for every run of rows that it is multiplied with.
-        row: of each row times each weight.
+        row: of each row times each weight, of the first 64 of a run.
+        long: the same of the rows beyond: long products are faster.
     """
 
     always: float
@@ -34,6 +38,12 @@ class Costs:
     every: float
     weight: float
     row: float
+    long: float
+
+    def product(self, weights: int, rows: int) -> float:
+        """Seconds of a run of rows with an expert of so many weights."""
+        first = min(rows, FIRST)
+        return weights * (self.weight + first * self.row + (rows - first) * self.long)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +66,9 @@ class Calibration:
 
         Examples:
             >>> from byways.models import Calibration, Costs, LayerWork
-            >>> fused = Costs(always=0.0, start=1e-5, every=1e-9, weight=1e-9, row=1e-11)
-            >>> apart = Costs(always=1e-3, start=1e-4, every=0.0, weight=1e-9, row=1e-11)
+            >>> alike = {"weight": 1e-9, "row": 1e-11, "long": 1e-11}
+            >>> fused = Costs(always=0.0, start=1e-5, every=1e-9, **alike)
+            >>> apart = Costs(always=1e-3, start=1e-4, every=0.0, **alike)
             >>> costs = Calibration((fused, fused), (apart, apart), shared=True, seconds=1.0)
             >>> layer = LayerWork((64, 0, 0, 0), width=100, hidden=500, pairs=64)
             >>> found = costs.estimate(layer, train=True)
@@ -70,11 +81,11 @@ class Calibration:
         one = self.fused[train]
         fused = one.always + len(layer.counts) * weights * one.every
         fused += (len(layer.counts) + len(layer.blocks)) * one.start
-        fused += weights * (len(layer.blocks) * one.weight + layer.fused_rows * one.row)
+        fused += sum(one.product(weights, block) for block in layer.blocks)
         one = self.pathways[train]
         homes = [0.0] * layer.devices
         for home, count, bucket in layer.programs:
-            homes[home] += one.start + count * weights * (one.weight + bucket * one.row)
+            homes[home] += one.start + count * one.product(weights, bucket)
         apart = one.always + (sum(homes) if self.shared else max(homes))
         return {"fused": fused, "pathways": apart}
 

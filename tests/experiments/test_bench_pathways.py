@@ -154,7 +154,7 @@ def test_the_command_line_prints_json(capsys, monkeypatch, result):
 
 
 def test_auto_takes_what_the_model_says(monkeypatch, capsys):
-    cheap, dear = (Costs(seconds, 0.0, 0.0, 0.0, 0.0) for seconds in (0.0, 1.0))
+    cheap, dear = (Costs(seconds, 0.0, 0.0, 0.0, 0.0, 0.0) for seconds in (0.0, 1.0))
     costs = Calibration((dear, cheap), (cheap, dear), shared=True, seconds=0.5)
     monkeypatch.setattr(auto, "calibrate", lambda: costs)
     settings = BenchAuto(tokens=(16,), widths=(8,), experts=(4,), awake=(2,), repeats=2)

@@ -1,5 +1,6 @@
 """The cost model: what a layer has to do, by hand; what is fitted; which way is chosen."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -9,7 +10,7 @@ from byways.models.lowering import calibration
 from byways.models.lowering.calibration import COUNTS, fit_fused, fit_pathways
 from byways.runtime import ladder
 
-FREE = Costs(0.0, 0.0, 0.0, 0.0, 0.0)
+FREE = Costs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_rungs_by_hand():
@@ -48,7 +49,7 @@ def test_programs_are_those_that_the_switch_wakes():
 def test_nobody_has_rows():
     layer = LayerWork((0, 0), 4, 4, pairs=16)
     assert (layer.blocks, layer.programs, layer.awake) == ((), (), 0)
-    fused, apart = Costs(1.0, 0.0, 0.0, 1.0, 1.0), Costs(2.0, 1.0, 0.0, 1.0, 1.0)
+    fused, apart = Costs(1.0, 0.0, 0.0, 1.0, 1.0, 1.0), Costs(2.0, 1.0, 0.0, 1.0, 1.0, 1.0)
     costs = Calibration((fused, fused), (apart, apart), True, 0.0)
     assert costs.estimate(layer, False) == {"fused": 1.0, "pathways": 2.0}
 
@@ -56,7 +57,9 @@ def test_nobody_has_rows():
 def test_estimates_by_hand():
     """8 rows of one expert of 4, D=2, H=3: 12 weights."""
     layer = LayerWork((8, 0, 0, 0), 2, 3, pairs=8)
-    fused, apart = Costs(1.0, 5.0, 10.0, 100.0, 0.5), Costs(2.0, 3.0, 0.0, 100.0, 0.5)
+    fused = Costs(1.0, 5.0, 10.0, 100.0, 0.5, 0.25)
+    apart = Costs(2.0, 3.0, 0.0, 100.0, 0.5, 0.25)
+    assert apart.product(weights=12, rows=80) == 12 * (100 + 64 * 0.5 + 16 * 0.25)
     found = Calibration((FREE, fused), (FREE, apart), True, 0.0).estimate(layer, train=True)
     assert found["fused"] == 1 + (4 + 1) * 5 + 4 * 12 * 10 + 12 * (100 + 8 * 0.5)
     assert found["pathways"] == 2 + 3 + 12 * (100 + 8 * 0.5)
@@ -65,7 +68,7 @@ def test_estimates_by_hand():
 @pytest.mark.parametrize(("shared", "times"), [(True, 2), (False, 1)])
 def test_two_devices_are_added_up_where_they_share_a_processor(shared, times):
     layer = LayerWork((8, 8), 2, 3, pairs=16, devices=2)
-    apart = Costs(1.0, 3.0, 0.0, 0.0, 0.0)
+    apart = Costs(1.0, 3.0, 0.0, 0.0, 0.0, 0.0)
     costs = Calibration((FREE, FREE), (apart, apart), shared, 0.0)
     assert costs.estimate(layer, False)["pathways"] == 1 + 3 * times
 
@@ -76,25 +79,33 @@ def _layers():
 
 
 def test_a_fit_finds_what_made_the_times():
-    fused = Costs(1e-4, 1e-5, 3e-10, 5e-10, 2e-11)
-    apart = Costs(5e-4, 2e-4, 0.0, 4e-10, 1e-11)
+    fused = Costs(1e-4, 1e-5, 3e-10, 5e-10, 2e-11, 1e-11)
+    apart = Costs(5e-4, 2e-4, 0.0, 4e-10, 1e-11, 5e-12)
     made = Calibration((fused, fused), (apart, apart), True, 0.0)
     times = [made.estimate(layer, False) for layer in _layers()]
-    found = fit_fused(_layers(), [t["fused"] for t in times], 1e-4, 1e-5)
-    for name in ("always", "start", "every", "weight", "row"):
+    found = fit_fused(_layers(), [t["fused"] for t in times], 1e-4, 1e-5, apart)
+    for name in ("always", "start", "every", "weight", "row", "long"):
         assert getattr(found, name) == pytest.approx(getattr(fused, name)), name
     found = fit_pathways(_layers(), [t["pathways"] for t in times])
-    for name in ("always", "start", "weight", "row"):
+    for name in ("always", "start", "weight", "row", "long"):
         assert getattr(found, name) == pytest.approx(getattr(apart, name)), name
     assert calibration.WEIGHTS == 2 * 128 * 512
 
 
 @pytest.mark.parametrize(
-    "times", [(1.0, 1.0, 1.0, 1.0), (4.0, 3.0, 2.0, 1.0), (0.0, 1.0, 9.0, 5.0)]
+    "times",
+    [
+        (1.0, 1.0, 1.0, 1.0, 1.0),
+        (5.0, 4.0, 3.0, 2.0, 1.0),
+        (0.0, 1.0, 9.0, 5.0, 4.0),
+        (0.0, 9.0, 1.0, 2.0, 3.0),
+        (1.0, 1.1, 1.2, 9.0, 2.0),
+    ],
 )
 def test_noise_makes_no_negative_costs(times):
-    for found in (fit_fused(_layers(), times, 2.0, 0.1), fit_pathways(_layers(), times)):
-        assert min(found.always, found.start, found.every, found.weight, found.row) >= 0
+    apart = fit_pathways(_layers(), times)
+    for found in (apart, fit_fused(_layers(), times, 2.0, 0.1, apart)):
+        assert min(dataclasses.astuple(found)) >= 0
 
 
 def test_a_device_is_measured_once(monkeypatch):
@@ -102,7 +113,7 @@ def test_a_device_is_measured_once(monkeypatch):
 
     def measure(device, train):
         calls.append(train)
-        return [1.0, 2.0, 4.0, 3.0], [2.0, 3.0, 5.0, 4.0]
+        return [1.0, 2.0, 2.5, 3.0, 4.0], [2.0, 3.0, 3.5, 4.0, 5.0]
 
     monkeypatch.setattr(calibration, "_measure", measure)
     monkeypatch.setattr(calibration, "_copying", lambda: 0.25)
