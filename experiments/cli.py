@@ -108,6 +108,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "[--json] [--tokens 8 …]",
             "see whether the cost model takes the faster way",
         ),
+        "model": Command(
+            "bench_model",
+            "RUN [--json] [--score-steps N …]",
+            "time a trained sparse model, fused and by pathways",
+        ),
         "residents": Command(
             "bench_residents",
             "[--json] [--budgets 25 …]",

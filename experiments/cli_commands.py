@@ -234,6 +234,13 @@ def bench_pathways(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def bench_model(arguments: Sequence[str]) -> int:
+    """`byways bench model RUN [--json] [options]`"""
+    from .cli_bench_model import bench_model as run
+
+    return run(arguments)
+
+
 def bench_residents(arguments: Sequence[str]) -> int:
     """`byways bench residents [--json] [options]`"""
     from .cli_bench_residents import bench_residents as run
