@@ -14,10 +14,12 @@ import pytest
 from byways.experiments import ConfigError, RunFolder, check, cli, from_dict, to_dict
 from byways.experiments.chooser import Chooser
 from byways.experiments.config_files import fingerprint
+from byways.experiments.evaluation.evaluate_classes import evaluate_classifier
 from byways.experiments.forward import Forward, Placed, in_flight
-from byways.experiments.library import image_embedding, load, read_run, untrained_run
+from byways.experiments.library import Trained, image_embedding, load, read_run, untrained_run
 from byways.experiments.prepare import prepare
 from byways.experiments.train import train
+from byways.experiments.train_state import initial_params
 
 _spec = importlib.util.spec_from_file_location(
     "pathways_cases", Path(__file__).with_name("pathways_cases.py")
@@ -196,3 +198,25 @@ def test_the_command_says_what_cannot_be(tmp_path, capsys):
     assert "did you mean 'pathways'" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"model\.moe\.router is 'soft'"):
         load(tmp_path / "soft", execution="pathways")
+
+
+@pytest.mark.slow
+def test_a_classifier_scores_the_same_under_every_setting(tmp_path):
+    """Dropless, with other K, and with a capacity, which the pathways' experts heed too."""
+    spec = importlib.util.spec_from_file_location("kinds", Path(__file__).with_name("kinds.py"))
+    kinds = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(kinds)
+    data = dataclasses.replace(cases.VMOE.data, data_dir=str(kinds.write_fashion(tmp_path)))
+    config = cases.with_moe(cases.VMOE, num_experts=4, group_size=40)
+    config = dataclasses.replace(config, data=data)
+    params = jax.device_get(jax.jit(lambda: cases.different(initial_params(config)))())
+    run = Trained(tmp_path, config, params, 0)
+    found, wanted = (evaluate_classifier(run, how)[0] for how in ("pathways", "fused"))
+    assert len(found["settings"]) == 5
+    for one, other in zip(found["settings"], wanted["settings"], strict=True):
+        assert one["top1"] == other["top1"], one
+    np.testing.assert_allclose(
+        [b["confidence"] for b in found["calibration"]],
+        [b["confidence"] for b in wanted["calibration"]],
+        rtol=1e-4,
+    )
