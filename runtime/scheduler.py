@@ -115,7 +115,7 @@ class GangScheduler:
             return False
         with self._lock:
             earliest = self._now - CREDIT * cost / client.weight
-            if not self._holder and not self._waiting and self._room(gangs):
+            if not self._holder and not self._waiting and self._room(client, gangs):
                 self._grant(client, earliest, cost)
                 return True
             self._numbers += 1
@@ -126,7 +126,7 @@ class GangScheduler:
                 with self._lock:
                     best = self._best()
                     if best is mine and not self._holder:
-                        if self._room(gangs):
+                        if self._room(client, gangs):
                             self._waiting.remove(mine)
                             self._grant(client, earliest, cost)
                             return True
@@ -151,7 +151,7 @@ class GangScheduler:
     def _wait_for_room(self, run: Run, gangs: int) -> None:
         while True:
             with self._lock:
-                if self._room(gangs):
+                if self._room(run.client, gangs):
                     return
             self.wait_oldest(run.system.patience)
 
@@ -175,11 +175,12 @@ class GangScheduler:
         if self._waiting:
             self._best().event.set()
 
-    def _room(self, gangs: int) -> bool:
+    def _room(self, client: Client, gangs: int) -> bool:
         self._retire()
         if gangs and self._gangs and self._gangs + gangs > self.window:
             return False
-        return len(self._turns) < (SHARED if self._waiting else ALONE)
+        shared = any(ticket.client is not client for ticket in self._waiting)
+        return len(self._turns) < (SHARED if shared else ALONE)
 
     def _retire(self, observed: bool = False) -> None:
         """Forgets turns that are finished; under the lock.

@@ -102,7 +102,7 @@ class Model:
 
     def ask(self, asker):
         earliest = self.now - CREDIT * asker.cost / asker.client.weight
-        if self.holder is None and not self.waiting and self.room(asker, ALONE):
+        if self.holder is None and not self.waiting and self.room(asker):
             self.grant(asker, earliest)
         else:
             self.waiting.append((asker, earliest))
@@ -111,7 +111,9 @@ class Model:
     def tag(self, asker, earliest):
         return max(earliest, self.finish.get(asker.client.name, 0.0)) if self.fair else 0.0
 
-    def room(self, asker, turns):
+    def room(self, asker):
+        others = any(other.client is not asker.client for other, _ in self.waiting)
+        turns = SHARED if others else ALONE
         gangs = sum(other.gangs for other in self.flying)
         fits = not asker.gangs or not gangs or gangs + asker.gangs <= self.window
         return fits and len(self.flying) < turns
@@ -130,9 +132,9 @@ class Model:
         """Grants the next turn, if there is room."""
         if self.holder is None and self.waiting:
             best = self.best()
-            if not self.room(best[0], SHARED) and all(a.array.deleted for a in self.flying):
+            if not self.room(best[0]) and all(a.array.deleted for a in self.flying):
                 self.flying.clear()  # nobody can tell when they end
-            if self.room(best[0], SHARED):
+            if self.room(best[0]):
                 self.waiting.remove(best)
                 self.grant(*best)
             else:
