@@ -10,14 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ...routing import DISPATCHERS, Assignment, ExpertMlp
 from .cost import FIRST, Calibration, Costs
 from .layer_work import LayerWork
 from .lowered import lower
 
-WIDTH, HIDDEN, EXPERTS, PAIRS = 128, 512, 8, 512
+WIDTH, HIDDEN, EXPERTS, PAIRS = 256, 1024, 8, 256
 WEIGHTS = 2 * WIDTH * HIDDEN
 # Rows of each expert: nobody; one expert alone, with few rows and with all; all, with few and many.
 COUNTS: tuple[tuple[int, ...], ...] = (
@@ -27,7 +26,7 @@ COUNTS: tuple[tuple[int, ...], ...] = (
     (8,) * EXPERTS,
     (PAIRS // EXPERTS,) * EXPERTS,
 )
-REPEATS, TURNS = 20, 64
+REPEATS = 12
 
 
 def calibrate(device: Any = None) -> Calibration:
@@ -45,48 +44,51 @@ def _calibrate(device: Any, platform: str, kind: str) -> Calibration:
     begin = time.perf_counter()
     with jax.default_device(device):
         measured = [_measure(device, train) for train in (False, True)]
-        copy, turn = _copying(), _turning()
+        rest, turn = _outside()
     layers = [LayerWork(counts, WIDTH, HIDDEN, PAIRS) for counts in COUNTS]
-    apart = tuple(fit_pathways(layers, found) for _, found in measured)
-    # Two products there, four more back; all weights are taken out of their stacks. Outside of the
-    # experts the way back costs about what the way there does.
-    rest = measured[0][0][0] - copy - EXPERTS * 2 * turn
-    fused = (
-        fit_fused(layers, measured[0][0], rest, 2 * turn, apart[0]),
-        fit_fused(layers, measured[1][0], 2 * rest, 6 * turn, apart[1]),
+    pairs: list[tuple[Costs, Costs]] = []
+    # Two products there, four more back; outside of the experts back costs about what there does.
+    for (fused, apart), ways, products in zip(measured, (1, 2), (1, 3), strict=True):
+        least = 2 * pairs[0][0].row if pairs else 0.0
+        row = max(least, row_rate(layers, fused, apart))
+        theirs = fit_pathways(layers, apart, row)
+        pairs.append((fit_fused(layers, fused, theirs, ways * rest, products * turn), theirs))
+    (there, there_apart), (back, back_apart) = pairs
+    costs = (there, back), (there_apart, back_apart)
+    return Calibration(*costs, shared=platform == "cpu", seconds=time.perf_counter() - begin)
+
+
+def row_rate(layers: Sequence[LayerWork], fused: Sequence[float], apart: Sequence[float]) -> float:
+    """Seconds of a row times a weight: what the device can do, so of both ways the lower."""
+    rows = (
+        layers[4].fused_rows - layers[3].fused_rows,
+        layers[4].pathways_rows - layers[3].pathways_rows,
     )
-    return Calibration(fused, (apart[0], apart[1]), platform == "cpu", time.perf_counter() - begin)
+    found = [_rate(way[4] - way[3], more) for way, more in zip((fused, apart), rows, strict=True)]
+    return min(found) or max(found)
 
 
 def fit_fused(
-    layers: Sequence[LayerWork],
-    seconds: Sequence[float],
-    always: float,
-    start: float,
-    apart: Costs,
+    layers: Sequence[LayerWork], seconds: Sequence[float], apart: Costs, always: float, start: float
 ) -> Costs:
     """Costs out of the five runs.
 
     Args:
         layers, seconds: of `COUNTS`.
-        always, start: what was found otherwise; within what was measured.
-        apart: of the pathways, since these blocks are too short to tell what long ones gain.
+        apart: of the pathways, whose rates these are, too.
+        always, start: what was found otherwise.
     """
-    none, _, _, few, many = seconds
-    row = _rate(many - few, layers[4].fused_rows - layers[3].fused_rows)
-    always = min(max(0.0, always), none)
-    start = min(start, (none - always) / EXPERTS)
-    every = ((none - always) / EXPERTS - start) / WEIGHTS
-    blocks = len(layers[3].blocks)
-    spent = few - none - WEIGHTS * row * layers[3].fused_rows - blocks * start
-    long = row * apart.long / apart.row if apart.row else row
-    return Costs(always, start, every, max(0.0, spent) / (WEIGHTS * blocks), row, long)
+    none, _, _, few, _ = seconds
+    always, blocks = min(max(0.0, always), none), len(layers[3].blocks)
+    every = (none - always) / (EXPERTS * WEIGHTS)
+    spent = few - none - WEIGHTS * apart.row * layers[3].fused_rows - blocks * start
+    weight = max(0.0, spent) / (WEIGHTS * blocks)
+    return Costs(always, start, every, weight, apart.row, apart.long)
 
 
-def fit_pathways(layers: Sequence[LayerWork], seconds: Sequence[float]) -> Costs:
+def fit_pathways(layers: Sequence[LayerWork], seconds: Sequence[float], row: float) -> Costs:
     """Costs out of the five runs: of what starts, programs and experts are told apart."""
-    none, alone, one, few, many = seconds
-    row = _rate(many - few, layers[4].pathways_rows - layers[3].pathways_rows)
+    none, alone, one, few, _ = seconds
     short = (layers[1], layers[3])
     starts = np.array([[len(layer.programs), layer.awake * WEIGHTS] for layer in short], float)
     spent = [
@@ -107,40 +109,21 @@ def _rate(seconds: float, rows: int) -> float:
     return max(0.0, seconds) / (rows * WEIGHTS)
 
 
-def _copying() -> float:
-    """Seconds of copying as many weights as all experts have."""
-    stack = jnp.zeros((EXPERTS, WEIGHTS))
-    return _seconds([functools.partial(jax.jit(jnp.copy), stack)])[0]
-
-
-def _turning() -> float:
-    """Seconds of a loop's turn that multiplies next to nothing."""
-    rows, weights = jnp.zeros((TURNS, WIDTH)), jnp.zeros((WIDTH, WIDTH))
-
-    def turn(i: Any, out: Any) -> Any:
-        x = lax.dynamic_slice_in_dim(rows, i, 1)
-        return lax.dynamic_update_slice_in_dim(out, x @ weights, i, 0)
-
-    call = jax.jit(lambda turns: lax.fori_loop(0, turns, turn, rows))
-    long, short = _seconds([functools.partial(call, TURNS), functools.partial(call, 0)])
-    return max(0.0, long - short) / TURNS
+def _outside() -> tuple[float, float]:
+    """Seconds of the fused layer with next to no experts, who have no rows; and of each block."""
+    call = jax.jit(functools.partial(_layer, "blocked"))
+    calls = [functools.partial(call, *_given(1, counts)) for counts in (COUNTS[0], COUNTS[3])]
+    none, few = _seconds(calls)
+    return none, max(0.0, few - none) / EXPERTS
 
 
 def _measure(device: Any, train: bool) -> tuple[list[float], list[float]]:
     """Seconds of the fused layer and of the pathways, for each of `COUNTS`."""
-    shapes = ((WIDTH, HIDDEN), (HIDDEN,), (HIDDEN, WIDTH), (WIDTH,))
-    keys = jax.random.split(jax.random.key(0), len(shapes) + 1)
-    weights = tuple(
-        jax.random.normal(key, (EXPERTS, *shape)) / shape[0] ** 0.5
-        for key, shape in zip(keys, shapes, strict=False)
-    )
-    tokens = jax.random.normal(keys[-1], (1, PAIRS, WIDTH))
-    given = [(weights, tokens, _experts_of(counts)) for counts in COUNTS]
+    given = [_given(HIDDEN, counts) for counts in COUNTS]
 
     def run(dispatcher: str) -> Callable[..., Any]:
         def layer(weights: Any, tokens: Any, expert: Any) -> Any:
-            experts = ExpertMlp(*weights)
-            out = DISPATCHERS[dispatcher](_assignment(expert), tokens, experts)
+            out = _layer(dispatcher, weights, tokens, expert)
             return (jnp.sum(out), out) if train else out
 
         return layer
@@ -153,6 +136,22 @@ def _measure(device: Any, train: bool) -> tuple[list[float], list[float]]:
     calls = [functools.partial(call, *args) for args in given]
     found = _seconds(calls + [functools.partial(apart, *args) for args in split])
     return found[: len(calls)], found[len(calls) :]
+
+
+def _layer(dispatcher: str, weights: Any, tokens: Any, expert: Any) -> Any:
+    return DISPATCHERS[dispatcher](_assignment(expert), tokens, ExpertMlp(*weights))
+
+
+def _given(hidden: int, counts: Sequence[int]) -> tuple[Any, ...]:
+    """Weights, tokens, and the expert of each token."""
+    shapes = ((WIDTH, hidden), (hidden,), (hidden, WIDTH), (WIDTH,))
+    keys = jax.random.split(jax.random.key(0), len(shapes) + 1)
+    weights = tuple(
+        jax.random.normal(key, (EXPERTS, *shape)) / shape[0] ** 0.5
+        for key, shape in zip(keys, shapes, strict=False)
+    )
+    tokens = jax.random.normal(keys[-1], (1, PAIRS, WIDTH))
+    return weights, tokens, _experts_of(counts)
 
 
 def _seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:

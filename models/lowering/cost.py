@@ -1,7 +1,7 @@
 """Which way a sparse layer is faster for given counts, by a model measured on the device at start.
 
-Both ways cost what they always cost; something for each thing that they start (the fused loop a
-turn for every expert and every block, the pathways a program); something for each run of rows that
+Both ways cost what they always cost; something for each thing that they start (a block in the
+fused loop, a program of the pathways); something for each run of rows that
 is multiplied at once, however short (weights are read and packed, gradients written); and a rate
 for rows. The fused layer pays for experts that sleep, too: their weights are taken out of the
 stack and, in training, their gradients are zeros.
@@ -26,7 +26,7 @@ class Costs:
 
     Attributes:
         always: of a call; for the pathways the read of the counts is in it.
-        start: of a turn of the fused loop, or of a program.
+        start: of a block in the fused loop, or of a program.
         every: of each weight of all E experts, awake or not.
         weight: of each weight of an expert, for every run of rows that it is multiplied with.
         row: of each row times each weight, of the first 64 of a run.
@@ -73,15 +73,14 @@ class Calibration:
             >>> layer = LayerWork((64, 0, 0, 0), width=100, hidden=500, pairs=64)
             >>> found = costs.estimate(layer, train=True)
             >>> {name: round(1e3 * seconds, 2) for name, seconds in found.items()}
-            {'fused': 0.72, 'pathways': 1.26}
+            {'fused': 0.68, 'pathways': 1.26}
             >>> costs.choose(layer, train=True)
             'fused'
         """
         weights = 2 * layer.width * layer.hidden
         one = self.fused[train]
         fused = one.always + len(layer.counts) * weights * one.every
-        fused += (len(layer.counts) + len(layer.blocks)) * one.start
-        fused += sum(one.product(weights, block) for block in layer.blocks)
+        fused += sum(one.start + one.product(weights, block) for block in layer.blocks)
         one = self.pathways[train]
         homes = [0.0] * layer.devices
         for home, count, bucket in layer.programs:

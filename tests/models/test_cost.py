@@ -7,7 +7,7 @@ import jax
 import pytest
 from byways.models import Calibration, Costs, LayerWork, calibrate
 from byways.models.lowering import calibration
-from byways.models.lowering.calibration import COUNTS, fit_fused, fit_pathways
+from byways.models.lowering.calibration import COUNTS, fit_fused, fit_pathways, row_rate
 from byways.runtime import ladder
 
 FREE = Costs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -61,7 +61,7 @@ def test_estimates_by_hand():
     apart = Costs(2.0, 3.0, 0.0, 100.0, 0.5, 0.25)
     assert apart.product(weights=12, rows=80) == 12 * (100 + 64 * 0.5 + 16 * 0.25)
     found = Calibration((FREE, fused), (FREE, apart), True, 0.0).estimate(layer, train=True)
-    assert found["fused"] == 1 + (4 + 1) * 5 + 4 * 12 * 10 + 12 * (100 + 8 * 0.5)
+    assert found["fused"] == 1 + 5 + 4 * 12 * 10 + 12 * (100 + 8 * 0.5)
     assert found["pathways"] == 2 + 3 + 12 * (100 + 8 * 0.5)
 
 
@@ -80,16 +80,16 @@ def _layers():
 
 def test_a_fit_finds_what_made_the_times():
     fused = Costs(1e-4, 1e-5, 3e-10, 5e-10, 2e-11, 1e-11)
-    apart = Costs(5e-4, 2e-4, 0.0, 4e-10, 1e-11, 5e-12)
+    apart = Costs(5e-4, 2e-4, 0.0, 4e-10, 2e-11, 1e-11)
     made = Calibration((fused, fused), (apart, apart), True, 0.0)
     times = [made.estimate(layer, False) for layer in _layers()]
-    found = fit_fused(_layers(), [t["fused"] for t in times], 1e-4, 1e-5, apart)
-    for name in ("always", "start", "every", "weight", "row", "long"):
-        assert getattr(found, name) == pytest.approx(getattr(fused, name)), name
-    found = fit_pathways(_layers(), [t["pathways"] for t in times])
-    for name in ("always", "start", "weight", "row", "long"):
-        assert getattr(found, name) == pytest.approx(getattr(apart, name)), name
-    assert calibration.WEIGHTS == 2 * 128 * 512
+    ours, theirs = ([t[way] for t in times] for way in ("fused", "pathways"))
+    row = row_rate(_layers(), ours, theirs)
+    assert row == pytest.approx(2e-11)
+    found = fit_pathways(_layers(), theirs, row)
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(apart))
+    found = fit_fused(_layers(), ours, found, 1e-4, 1e-5)
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(fused))
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,9 @@ def test_a_fit_finds_what_made_the_times():
     ],
 )
 def test_noise_makes_no_negative_costs(times):
-    apart = fit_pathways(_layers(), times)
-    for found in (apart, fit_fused(_layers(), times, 2.0, 0.1, apart)):
+    row = row_rate(_layers(), times, times)
+    apart = fit_pathways(_layers(), times, row)
+    for found in (apart, fit_fused(_layers(), times, apart, 2.0, 0.1)):
         assert min(dataclasses.astuple(found)) >= 0
 
 
@@ -116,29 +117,28 @@ def test_a_device_is_measured_once(monkeypatch):
         return [1.0, 2.0, 2.5, 3.0, 4.0], [2.0, 3.0, 3.5, 4.0, 5.0]
 
     monkeypatch.setattr(calibration, "_measure", measure)
-    monkeypatch.setattr(calibration, "_copying", lambda: 0.25)
-    monkeypatch.setattr(calibration, "_turning", lambda: 1 / 64)
+    monkeypatch.setattr(calibration, "_outside", lambda: (0.75, 0.125))
     calibration._calibrate.cache_clear()
     found = calibrate()
     assert calibrate() is found
     assert calls == [False, True]
     assert found.shared
-    # Where nobody has rows a call takes 1 s: copying all weights a quarter of it, and 8 experts
-    # two turns each another.
-    assert found.fused[0].always == pytest.approx(0.5)
-    assert found.fused[0].start == pytest.approx(1 / 32)
+    # Where nobody has rows a call takes 1 s, 0.75 of it outside of the experts.
+    assert found.fused[0].always == 0.75
     assert found.fused[0].every * 8 * calibration.WEIGHTS == pytest.approx(0.25)
     # The way back is taken to cost outside of the experts what the way there does, which here
-    # leaves nothing of the 1 s.
-    assert (found.fused[1].always, found.fused[1].start, found.fused[1].every) == (1.0, 0.0, 0.0)
+    # leaves nothing of the 1 s, and three times as much for a block.
+    assert (found.fused[1].always, found.fused[1].every) == (1.0, 0.0)
+    assert (found.fused[0].start, found.fused[1].start) == (0.125, 0.375)
     calibration._calibrate.cache_clear()
 
 
 def test_both_ways_are_measured(monkeypatch):
     for name, value in (("WIDTH", 8), ("HIDDEN", 8), ("REPEATS", 1)):
         monkeypatch.setattr(calibration, name, value)
-    assert calibration._turning() >= 0
-    assert calibration._copying() > 0
+    rest, block = calibration._outside()
+    assert rest > 0
+    assert block >= 0
     fused, apart = calibration._measure(jax.devices()[0], True)
     assert len(fused) == len(apart) == len(COUNTS)
     assert min(fused) > 0
