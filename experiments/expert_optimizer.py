@@ -58,6 +58,7 @@ class ExpertOptimizer:
         exact: bool,
         means: Means = "none",
         together: int = 8,
+        batched: bool = False,
     ):
         """Args:
         layout: of the trained parameters.
@@ -66,9 +67,11 @@ class ExpertOptimizer:
         exact: the mode.
         means: what the optimiser needs of `across` besides the norm, in the exact mode.
         together: so many experts of equal shapes on one device share a program.
+        batched: there their matrix products are one, for which arrays are stacked; worth it where
+            the optimiser multiplies matrices, as Muon does.
         """
         self.layout, self.devices, self.exact = layout, tuple(devices), exact
-        self._make, self._together = make, together
+        self._make, self._together, self._batched = make, together, batched
         self._means: Means = means if exact else "none"
         self._programs: dict[Any, _Programs] = {}
 
@@ -184,15 +187,15 @@ class ExpertOptimizer:
 
     def _of(self, layer: ExpertLayer) -> _Programs:
         if layer.kind not in self._programs:
-            self._programs[layer.kind] = _Programs(layer, self._make(layer.tree))
+            self._programs[layer.kind] = _Programs(layer, self._make(layer.tree), self._batched)
         return self._programs[layer.kind]
 
 
 class _Programs:
     """The jitted programs of the layers of a kind; each takes lists with an item for an expert."""
 
-    def __init__(self, layer: ExpertLayer, optimizer: Any):
-        self.layer, self.optimizer = layer, optimizer
+    def __init__(self, layer: ExpertLayer, optimizer: Any, batched: bool):
+        self.layer, self.optimizer, self.batched = layer, optimizer, batched
         self._structure = jax.tree.structure(layer.tree)
         self.squares = jax.jit(self._squares)
         self.update = jax.jit(self._update, donate_argnums=(0, 2, 3))
@@ -207,23 +210,32 @@ class _Programs:
         if means is not None:
             across.params = {place: p for place, (p, _) in means.items()}
             across.updates = {place: u for place, (_, u) in means.items()}
-        new_params, new_moments, new_counts = [], [], []
-        for i, unit in enumerate(params):
+
+        def one(unit, grad, moments, count):
             tree = self._tree(unit)
-            gradient = jax.tree.map(jnp.zeros_like, tree) if grads is None else self._tree(grads[i])
-            state = self._state(moments[i], common, None if counts is None else counts[i])
+            gradient = jax.tree.map(jnp.zeros_like, tree) if grad is None else self._tree(grad)
+            state = self._state(moments, common, count)
             updates, state = self.optimizer.update(gradient, state, tree, across=across)
             tree = optax.apply_updates(tree, updates)
-            new_params.append([leaf[0] for leaf in jax.tree.leaves(tree)])
-            new_moments.append(
-                [
-                    leaf
-                    for leaf, own in zip(jax.tree.leaves(state), self.layer.of_unit, strict=True)
-                    if own
-                ]
+            leaves = zip(jax.tree.leaves(state), self.layer.of_unit, strict=True)
+            kept = [leaf for leaf, own in leaves if own]
+            return (
+                [leaf[0] for leaf in jax.tree.leaves(tree)],
+                kept,
+                None if count is None else count + 1,
             )
-            if counts is not None:
-                new_counts.append(counts[i] + 1)
+
+        many = range(len(params))
+        given = [
+            (params[i], grads and grads[i], moments[i], None if counts is None else counts[i])
+            for i in many
+        ]
+        if self.batched and len(given) > 1:
+            stacked = jax.vmap(one)(*jax.tree.map(lambda *x: jnp.stack(x), *given))
+            found = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in many]
+        else:
+            found = [one(*unit) for unit in given]
+        new_params, new_moments, new_counts = zip(*found, strict=True)
         return new_params, new_moments, None if counts is None else new_counts
 
     def _measure(self, total, params, grads, moments, common, norm):

@@ -101,6 +101,7 @@ class _Pathways:
             exact=self.exact,
             means=_MEANS.get(config.optimizer.name, "none"),
             together=together,
+            batched=config.optimizer.name == "muon",
         )
         self.gradient = self.lowered.value_and_grad(0)
         self.rest = jax.jit(self._rest, donate_argnums=(0, 1, 2, 3, 4))

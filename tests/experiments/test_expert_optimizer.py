@@ -71,6 +71,7 @@ class Apart:
             exact=exact,
             means=MEANS.get(config.name, "none"),
             together=together,
+            batched=config.name == "muon",
         )
         state = self.whole.init(unflatten_dict(params, sep="/"))
         self.state, moments = self.layout.take_apart(state)
