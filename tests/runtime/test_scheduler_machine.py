@@ -132,6 +132,8 @@ class Model:
         """Grants the next turn, if there is room."""
         if self.holder is None and self.waiting:
             best = self.best()
+            if best[0] in self.at_device:
+                return  # it looks again when that moves
             if not self.room(best[0]) and all(a.array.deleted for a in self.flying):
                 self.flying.clear()  # nobody can tell when they end
             if self.room(best[0]):
