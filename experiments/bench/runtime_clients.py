@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from .runtime_work import length_of, matrix, products
 # Programs that a client sends before it waits for its oldest.
 AHEAD = 8
 WIDTH = 64
+TURNS = 5
 
 
 def bench_clients(settings: BenchRuntime) -> dict[str, Any]:
@@ -24,31 +26,37 @@ def bench_clients(settings: BenchRuntime) -> dict[str, Any]:
 
     Returns:
         {"program": ms, "rows": [{"clients", "runtime", "jax": programs a second, "of_one": the
-        runtime's over its one client's, "of_jax": over plain JAX with as many threads}]}.
+        runtime's over its one client's, "of_jax": over plain JAX with as many threads}]}, medians
+        over turns.
     """
     system, part, x, loop = _work(settings)
     node = rt.computation(loop, part, name="program")
     plain = jax.jit(loop)
     jax.block_until_ready([plain(x), node(x)])
     names = sorted({1, *settings.clients})
-    speeds: dict[str, dict[int, float]] = {"runtime": {}, "jax": {}}
-    half = settings.seconds / 2
-    for count in names:
-        weights = (1,) * count
-        # Both sides twice, in turns, so that a busy moment falls on both.
-        ours, theirs = 0, 0
-        for _ in range(2):
-            ours += sum(_race(_senders(system, weights, lambda: node(x)), half))
-            theirs += sum(_race([_Sender(lambda: plain(x))] * count, half))
-        speeds["runtime"][count] = ours / (2 * half)
-        speeds["jax"][count] = theirs / (2 * half)
+    speeds: dict[str, dict[int, list[float]]] = {
+        side: {count: [] for count in names} for side in ("runtime", "jax")
+    }
+    each = settings.seconds / TURNS
+    for _ in range(TURNS):
+        # All of them in turns, so that a busy moment falls on all.
+        for count in names:
+            ours = _race(_senders(system, (1,) * count, lambda: node(x)), each)
+            theirs = _race([_Sender(lambda: plain(x))] * count, each)
+            speeds["runtime"][count].append(sum(ours) / each)
+            speeds["jax"][count].append(sum(theirs) / each)
+
+    def over(found: list[float], other: list[float]) -> float:
+        return statistics.median(a / max(b, 1.0) for a, b in zip(found, other, strict=True))
+
+    ours, theirs = speeds["runtime"], speeds["jax"]
     rows = [
         {
             "clients": count,
-            "runtime": speeds["runtime"][count],
-            "jax": speeds["jax"][count],
-            "of_one": speeds["runtime"][count] / speeds["runtime"][1],
-            "of_jax": speeds["runtime"][count] / speeds["jax"][count],
+            "runtime": statistics.median(ours[count]),
+            "jax": statistics.median(theirs[count]),
+            "of_one": over(ours[count], ours[1]),
+            "of_jax": over(ours[count], theirs[count]),
         }
         for count in names
     ]
