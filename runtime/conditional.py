@@ -106,6 +106,12 @@ class Wake:
         self._island: Any = None
         self._sent = 0
 
+    def __enter__(self) -> Wake:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.end_turn()
+
     def owns(self, position: int) -> bool:
         """Whether this input is used by nobody else, so that its buffer may be donated."""
         slot = self._expansion.inputs[position]

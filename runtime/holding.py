@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from .graph import nbytes, opaque
+
 if TYPE_CHECKING:
     from .client import Client
+    from .graph import Node
     from .plan import Plan
+    from .run import Run
     from .store import Store
 
 
@@ -30,6 +34,25 @@ class Holding:
         self._held[island] = self._held.get(island, 0) + change
         if peak != change:
             self._store.note(island, self._client, change - peak)
+
+    @contextlib.contextmanager
+    def foreseen(self, run: Run, node: Node) -> Iterator[None]:
+        """Waits for room for a conditional node's outputs, and keeps it while they are made.
+
+        Raises:
+            StoreFull: there will be none.
+        """
+        assert node.slice is not None
+        island, store = node.slice.island, self._store
+        if store.budget is None:
+            yield
+            return
+        need = sum(nbytes(shape) for shape in node.outputs if not opaque(shape))
+        store.reserve(island, run, node.name, need, run.system.schedulers[island.name])
+        try:
+            yield
+        finally:
+            store.note(island.name, self._client, -need)
 
     def fill(self, slot: int, out: Any, island: str) -> None:
         """A conditional node has filled a slot, with what nobody could foresee."""

@@ -325,11 +325,8 @@ class Run(Sent):
                 raise again(poison) from poison.__cause__
             reads = node.conditional.reads
             read = [self.read(array, node) for array in given[:reads]]
-            wake = Wake(self, node, part, given)
-            try:
+            with self._holding.foreseen(self, node), Wake(self, node, part, given) as wake:
                 outs = node.conditional.expand(wake, read, given[reads:])
-            finally:
-                wake.end_turn()
             for slot, out in zip(part.outputs, outs, strict=True):
                 slots[slot] = out
                 self._holding.fill(slot, out, island.name)
