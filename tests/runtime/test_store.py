@@ -213,6 +213,22 @@ def test_a_failed_run_holds_nothing(system, part):
     assert system.store.live() == 0
 
 
+def test_what_conditional_nodes_will_make_waits_for_room(system, part):
+    switch = rt.switch(lambda w, rows: rows * w, part, jnp.ones(()), 2)
+    weights = rt.Branches([jnp.float32(1), jnp.float32(2)])
+    rows = np.ones((16, 256), np.float32)  # 16 KiB
+    with pytest.raises(rt.StoreFull, match="'switch' makes 16,384 bytes, more than the whole"):
+        switch(np.array([3, 13], np.int32), rows, weights).result()
+    kept = make(part, 8)(X)
+    fewer = switch(np.array([3, 5], np.int32), rows[:8], weights)  # 8 of 12 KiB are taken
+    with pytest.raises(rt.StoreFull, match="'switch' needs 8,192 bytes"):
+        fewer.result()
+    del kept
+    fewer = switch(np.array([3, 5], np.int32), rows[:8], weights)
+    assert fewer.result().shape == (8, 256)
+    assert system.store.live() == 8 * KIB
+
+
 def test_what_conditional_nodes_make_is_counted(system, part):
     switch = rt.switch(lambda w, rows: rows * w, part, jnp.ones(()), 2)
     weights = rt.Branches([jnp.float32(1), jnp.float32(2)])
