@@ -33,7 +33,7 @@ def gated(name: str, there: Bool[Array, ""], module: nn.Module, rows: Array, *mo
     params = module.variables.get("params", {})
 
     def run(count: Array, rows: Array, params: Any, more: tuple[Array, ...]) -> Array:
-        out = free.apply({"params": params}, rows, *more)
+        out: Any = free.apply({"params": params}, rows, *more)
         return jnp.where(count > 0, out, 0)
 
     run.__name__ = run.__qualname__ = _MARK + name

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .cold_writer import write_cold as write_cold
     from .computations import Computation as Computation
     from .computations import computation as computation
+    from .devices import Device as Device
     from .errors import Cancelled as Cancelled
     from .errors import IslandLost as IslandLost
     from .errors import NodeError as NodeError
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from .values import Value as Value
     from .values import arrays as arrays
     from .values import fetch as fetch
+    from .waking import Executables as Executables
     from .waking import awake_groups as awake_groups
 
 _FILES = {
@@ -89,6 +91,7 @@ _FILES = {
     "cold_file": ["MappedFile", "Part"],
     "cold_writer": ["write_cold"],
     "computations": ["Computation", "computation"],
+    "devices": ["Device"],
     "errors": [
         "Cancelled",
         "IslandLost",
@@ -120,7 +123,7 @@ _FILES = {
     "perfetto": ["write_trace"],
     "trace_summary": ["TraceSummary", "summarise"],
     "values": ["Value", "arrays", "fetch"],
-    "waking": ["awake_groups"],
+    "waking": ["Executables", "awake_groups"],
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 

@@ -68,7 +68,9 @@ class Switch:
         name: str = "switch",
         together: int = 4,
         save: bool = True,
+        nodes: Executables | None = None,
     ):
+        """As above. Switches on the same slices that are given the same `nodes` share them."""
         if isinstance(slices, Slice):
             slices = [slices]
         if not slices or count < 1 or together < 1:
@@ -88,7 +90,9 @@ class Switch:
         self.together, self.save = together, save
         self.params = jax.tree.map(lambda x: Shape(x.shape, x.dtype), params)
         self.last = np.zeros(count, np.int32)
-        self._nodes = Executables(name, self.slices)
+        self._nodes = Executables(name, self.slices) if nodes is None else nodes
+        if self._nodes.slices != self.slices:
+            raise ProgramError(f"switch {name!r} shares nodes with a switch on other slices")
         self._overs: dict[Any, _Over] = {}
         self._merge = Computation(
             lambda parts, counts: merge_branches(parts, counts), slices[0], name=f"{name} merge"
@@ -181,6 +185,10 @@ class _Over:
         self.floats = jnp.issubdtype(rows.dtype, jnp.inexact)
         self.outputs = [self.out] * self.homes
         self.kinds = Kinds(owner.branch, owner.params, owner.save, self.rows, self.out)
+        leaves, tree = jax.tree.flatten(owner.params)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        # All that its nodes depend on, but for their kind, bucket and count.
+        self.key = (owner.branch, tree, shapes, owner.save, rows.shape, rows.dtype)
         there, keeping, back = (
             functools.partial(self.compile, *way)
             for way in (
@@ -344,7 +352,7 @@ class _Over:
 
     def _executable(self, kind: str, home: int, group: Awake | None) -> Any:
         bucket, count = (0, 0) if group is None else (group.bucket, len(group.branches))
-        key = (kind, bucket, count, self.rows.shape, self.rows.dtype)
+        key = (kind, bucket, count, self.key)
         return self.nodes.get(
             key,
             home,

@@ -39,7 +39,7 @@ class ExpertCall:
     @property
     def num_experts(self) -> int:
         """E."""
-        return self.sizes.aval.shape[0]
+        return self.sizes.aval.shape[0]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _segments(
     jaxpr: core.Jaxpr, groups: list[list[core.JaxprEqn]], calls: list[Call]
 ) -> tuple[Segment, ...]:
     """From the last to the first, so that what nothing later needs is left out."""
-    needed: dict[Var, None] = dict.fromkeys(v for v in jaxpr.outvars if _is_var(v))
+    needed: dict[Any, None] = dict.fromkeys(v for v in jaxpr.outvars if _is_var(v))
     segments = []
     for group, call in zip(reversed(groups), (None, *reversed(calls)), strict=True):
         if call is not None:
@@ -216,8 +216,8 @@ def _gate(eqn: core.JaxprEqn) -> GateCall:
     literal = next((a for a in eqn.invars if not _is_var(a)), None)
     if literal is not None:
         raise ValueError(
-            f"work for a modality, {gate_of(eqn)!r}, was given the constant {literal}: its operands "
-            "must be values of the program"
+            f"work for a modality, {gate_of(eqn)!r}, was given the constant {literal}: its "
+            "operands must be values of the program"
         )
     count, rows, *operands = eqn.invars
 

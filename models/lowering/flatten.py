@@ -1,4 +1,4 @@
-"""Traced functions with their calls of experts and gates in plain sight, outside of all wrappers."""
+"""Traced functions with their calls of experts and gates in plain sight, outside of wrappers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def flat_trace(fn: Callable[..., Any], *args: Any) -> tuple[core.ClosedJaxpr, An
 
 def evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """The results of a traced function."""
-    return jax.core.eval_jaxpr(jaxpr, consts, *args)
+    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, list(consts)))(*args)
 
 
 def _holds(eqn: core.JaxprEqn) -> bool:
@@ -77,7 +77,7 @@ def _opened(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> li
 def _open(eqn: core.JaxprEqn, values: list[Any]) -> list[Any]:
     name, params = eqn.primitive.name, eqn.params
     if name in ("jit", "pjit", "closed_call", "remat2", "checkpoint", "remat"):
-        body = params.get("jaxpr", params.get("call_jaxpr"))
+        body: Any = params.get("jaxpr", params.get("call_jaxpr"))
         if isinstance(body, core.ClosedJaxpr):
             return _opened(body.jaxpr, body.consts, values)
         return _opened(body, (), values)

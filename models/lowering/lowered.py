@@ -14,8 +14,9 @@ from ... import runtime
 from .cut import Call, Cut, GateCall, Segment, cut
 from .expert_branch import ExpertBranch
 from .flatten import flat_trace
-from .per_expert import PerExpert, split_experts
-from .resident_experts import refuse_shelved, shelved_branches
+from .gradients import Gradients
+from .per_expert import ExpertWeights, PerExpert, split_experts
+from .resident_experts import shelved_branches
 
 Var = core.Var
 
@@ -23,7 +24,7 @@ Var = core.Var
 def lower(
     fn: Callable[..., Any],
     *args: Any,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[runtime.Device] | None = None,
     slices: Sequence[runtime.Slice] | None = None,
     together: int = 4,
     save: bool = True,
@@ -39,14 +40,15 @@ def lower(
         fn: its experts' weights must be arguments (leaves of them) as they are, which nothing
             else reads.
         args: arrays, or `jax.ShapeDtypeStruct`s.
-        devices: where the experts live, expert e of each layer on device e mod P; everything else is
-            on the first. None is the first of `jax.devices()` alone.
+        devices: where the experts live, expert e of each layer on device e mod P; everything else
+            is on the first. None is the first of `jax.devices()` alone.
         slices: the same as slices of a runtime, of one device each.
         together: so many experts with equal buckets share a node.
         save: keep the sums before the GELU for the backward pass, (R, H) in all.
 
     Raises:
-        ValueError: no experts, or some that cannot be cut out (see the message); devices and slices.
+        ValueError: no experts, or some that cannot be cut out (see the message); both devices
+            and slices.
     """
     if devices is not None and slices is not None:
         raise ValueError("lower was given devices and slices: pass one of them")
@@ -72,6 +74,11 @@ class Lowered:
         experts: positions of the flat arguments that hold experts.
         switches: of each call of experts, in order.
         gates: of each call of work that a batch may not have.
+        tree: structure of the arguments.
+        results: structure of the results.
+        name: of the function.
+        plain: positions of the flat arguments that hold no experts.
+        banks: positions of the arguments of each layer's experts, each layer once.
     """
 
     def __init__(
@@ -88,14 +95,16 @@ class Lowered:
         self.cut, self.slices, self.system = parts, tuple(slices), slices[0].system
         calls = parts.experts
         self.experts = frozenset(i for call in calls for i in call.weights)
-        self._tree, self._results, self._name = tree, results, name
-        self._banks = list(dict.fromkeys(call.weights for call in calls))
-        self._plain = [i for i in range(tree.num_leaves) if i not in self.experts]
+        self.tree, self.results, self.name = tree, results, name
+        self.banks = list(dict.fromkeys(call.weights for call in calls))
+        self.plain = [i for i in range(tree.num_leaves) if i not in self.experts]
         home = self.slices[0]
         self._segments = [
             runtime.computation(_segment(segment), home, name=f"segment {n}")
             for n, segment in enumerate(parts.segments)
         ]
+        # Layers of equal shapes wake the same compiled nodes.
+        nodes = runtime.Executables("experts", self.slices)
         self.switches = [
             runtime.Switch(
                 ExpertBranch(call.activation),
@@ -105,6 +114,7 @@ class Lowered:
                 name=f"experts {n}",
                 together=together,
                 save=save,
+                nodes=nodes,
             )
             for n, call in enumerate(calls)
         ]
@@ -114,33 +124,33 @@ class Lowered:
             for call in parts.calls
             if isinstance(call, GateCall)
         }
-        self._forward = runtime.program(self._flat, name=name)
-        self._gradients: dict[tuple[int, ...], _Gradients] = {}
+        self._forward = runtime.program(self.flat_results, name=name)
+        self._gradients: dict[tuple[int, ...], Gradients] = {}
 
     @property
-    def devices(self) -> tuple[jax.Device, ...]:
+    def devices(self) -> tuple[runtime.Device, ...]:
         """Where the experts live now."""
         return tuple(part.devices[0] for part in self.slices)
 
     def split(self, *args: Any) -> tuple[Any, ...]:
         """The arguments with experts apart, each on its device (`PerExpert`); bit for bit."""
-        flat = self._tree.flatten_up_to(args)
+        flat = self.tree.flatten_up_to(args)
         homes = self.devices
         flat = [split_experts(x, homes) if i in self.experts else x for i, x in enumerate(flat)]
-        return jax.tree.unflatten(self._tree, flat)
+        return jax.tree.unflatten(self.tree, flat)
 
     def join(self, *args: Any) -> tuple[Any, ...]:
         """The inverse of `split`."""
-        flat = self._tree.flatten_up_to(runtime.arrays(args))
+        flat = self.tree.flatten_up_to(runtime.arrays(args))
         flat = [x.stacked() if isinstance(x, PerExpert) else x for x in flat]
-        return jax.tree.unflatten(self._tree, flat)
+        return jax.tree.unflatten(self.tree, flat)
 
     def __call__(self, *args: Any) -> Any:
         """The function's results, as futures."""
-        plain, banks = self._apart(args)
-        return jax.tree.unflatten(self._results, self._forward(plain, banks))
+        plain, banks = self.apart(args)
+        return jax.tree.unflatten(self.results, self._forward(plain, banks))
 
-    def value_and_grad(self, wrt: int | tuple[int, ...] = 0) -> _Gradients:
+    def value_and_grad(self, wrt: int | tuple[int, ...] = 0) -> Gradients:
         """As `jax.value_and_grad` of the function's first result, which is a scalar.
 
         The function made takes the same arguments as this one and returns `(results, gradients)`:
@@ -150,12 +160,16 @@ class Lowered:
         """
         key = (wrt,) if isinstance(wrt, int) else tuple(wrt)
         if (wrt, key) not in self._gradients:
-            self._gradients[wrt, key] = _Gradients(self, wrt)  # pyright: ignore
+            self._gradients[wrt, key] = Gradients(self, wrt)  # pyright: ignore
         return self._gradients[wrt, key]  # pyright: ignore
 
     def program(self) -> runtime.Program:
         """The program, of (plain leaves, branches of each call)."""
         return self._forward
+
+    def count(self, bank: tuple[int, ...]) -> int:
+        """E, of a layer's experts by the positions of their arguments."""
+        return next(call.num_experts for call in self.cut.experts if call.weights == bank)
 
     def awake(self) -> list[np.ndarray]:
         """Rows of each expert, (E,) for each call of experts, when it was last run."""
@@ -163,17 +177,17 @@ class Lowered:
 
     # What the program is made of.
 
-    def _apart(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
-        flat = self._tree.flatten_up_to(args)
-        weights = [[flat[i] for i in bank] for bank in self._banks]
+    def apart(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+        flat = self.tree.flatten_up_to(args)
+        weights = [[flat[i] for i in bank] for bank in self.banks]
         banks = [shelved_branches(parts) or ExpertWeights(parts) for parts in weights]
-        return [flat[i] for i in self._plain], banks
+        return [flat[i] for i in self.plain], banks
 
-    def _flat(self, plain: Sequence[Any], banks: Sequence[Any]) -> list[Any]:
+    def flat_results(self, plain: Sequence[Any], banks: Sequence[Any]) -> list[Any]:
         """In a program: the flat results."""
         parts = self.cut
         env: dict[Var, Any] = dict(parts.constants)
-        env |= {parts.arguments[i]: x for i, x in zip(self._plain, plain, strict=True)}
+        env |= {parts.arguments[i]: x for i, x in zip(self.plain, plain, strict=True)}
         for n, segment in enumerate(parts.segments):
             if segment.outputs:
                 outs = self._segments[n]([env[v] for v in segment.inputs])
@@ -187,7 +201,7 @@ class Lowered:
             rows, *operands = [self._merged(v, env) for v in (call.rows, *call.operands)]
             env[call.out] = self.gates[call](env[call.count], rows, operands)
             return
-        bank = banks[self._banks.index(call.weights)]
+        bank = banks[self.banks.index(call.weights)]
         found = self._nodes[call].parts(env[call.sizes], env[call.rows], bank)
         # Parts on several slices are put together in the segment that reads them.
         env[call.out] = found[0] if len(found) == 1 else {"parts": found, "counts": env[call.sizes]}
@@ -199,98 +213,8 @@ class Lowered:
         return runtime.computation(_whole, self.slices[0], name="merge")(found)
 
 
-class _Gradients:
-    """The gradients of a lowered function by some of its arguments."""
-
-    def __init__(self, lowered: Lowered, wrt: int | tuple[int, ...]):
-        self._lowered, self._wrt = lowered, wrt
-        tree = lowered._tree
-        counts = [t.num_leaves for t in tree.children()]
-        leaves = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
-        numbers = (wrt,) if isinstance(wrt, int) else tuple(wrt)
-        self._wanted = {n: [int(i) for i in leaves[n]] for n in numbers}
-        moving = {i for own in self._wanted.values() for i in own}
-        self._moving = [k for k, i in enumerate(lowered._plain) if i in moving]
-        self._still = [k for k, i in enumerate(lowered._plain) if i not in moving]
-        self._banks = [k for k, bank in enumerate(lowered._banks) if moving & set(bank)]
-        self._others = [k for k, bank in enumerate(lowered._banks) if not moving & set(bank)]
-        self._program = runtime.value_and_grad(
-            runtime.program(self._flat, name=lowered._name), (0, 1), has_aux=True
-        )
-
-    def __call__(self, *args: Any) -> tuple[Any, Any]:
-        return self.begin(*args)()
-
-    def begin(self, *args: Any) -> Callable[[], tuple[Any, Any]]:
-        """Sends what depends on no data; the function returned gives `(results, gradients)`."""
-        low = self._lowered
-        plain, banks = low._apart(args)
-        refuse_shelved(banks)
-        (loss, rest), (grads, sparse) = self._program(
-            [plain[k] for k in self._moving],
-            [banks[k] for k in self._banks],
-            [plain[k] for k in self._still],
-            [banks[k] for k in self._others],
-        )
-        results = jax.tree.unflatten(low._results, [loss, *rest])
-        return lambda: (results, self._trees(args, grads, sparse))
-
-    def compile(self, *args: Any) -> None:
-        """Compiles ahead all that a call with such arguments may wake."""
-        plain, banks = self._lowered._apart(args)
-        self._program.compile(
-            [plain[k] for k in self._moving],
-            [banks[k] for k in self._banks],
-            [plain[k] for k in self._still],
-            [banks[k] for k in self._others],
-        )
-
-    def _flat(self, moving: Any, banks: Any, still: Any, others: Any) -> tuple[Any, list[Any]]:
-        low = self._lowered
-        plain: dict[int, Any] = dict(zip(self._moving, moving, strict=True))
-        plain |= zip(self._still, still, strict=True)
-        every: dict[int, Any] = dict(zip(self._banks, banks, strict=True))
-        every |= zip(self._others, others, strict=True)
-        loss, *rest = low._flat(
-            [plain[k] for k in range(len(plain))], [every[k] for k in range(len(every))]
-        )
-        return loss, rest
-
-    def _trees(self, args: tuple[Any, ...], grads: list[Any], sparse: list[Any]) -> Any:
-        """Gradients as trees like the arguments; waits for the reads of who is awake."""
-        low = self._lowered
-        found: dict[int, Any] = {}
-        for k, grad in zip(self._moving, grads, strict=True):
-            found[low._plain[k]] = grad
-        for k, value in zip(self._banks, sparse, strict=True):
-            bank, by_expert = low._banks[k], value.array()
-            count = low.cut.arguments[bank[0]].aval.shape[0]
-            for part, place in enumerate(bank):
-                arrays = {e: by_expert[e][part] for e in sorted(by_expert)}
-                found[place] = PerExpert(arrays, count)
-        trees = tuple(
-            jax.tree.unflatten(low._tree.children()[n], [found[i] for i in own])
-            for n, own in self._wanted.items()
-        )
-        return trees[0] if isinstance(self._wrt, int) else trees
-
-
-class ExpertWeights:
-    """The weights of a layer's experts, as the switch asks for them."""
-
-    at_hand = True
-
-    def __init__(self, parts: Sequence[PerExpert]):
-        self.parts = parts
-
-    def fetch(self, experts: Sequence[int]) -> list[tuple[Any, ...]]:
-        """(up, up_bias, down, down_bias) of each."""
-        arrays = [part.arrays for part in self.parts]
-        return [tuple([part[e] for part in arrays]) for e in experts]
-
-
 @functools.cache
-def _slices_of(devices: tuple[jax.Device, ...]) -> tuple[runtime.Slice, ...]:
+def _slices_of(devices: tuple[runtime.Device, ...]) -> tuple[runtime.Slice, ...]:
     """A slice for each device, of one runtime for these devices."""
     system = runtime.Runtime({"local": devices})
     # The manager takes the least crowded, so a device each, in order.

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ... import runtime
+
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,16 +48,32 @@ class PerExpert:
         """
         if not self.arrays and like is None:
             raise ValueError("no expert is there: pass `like`, an array of one expert's shape")
-        some = next(iter(self.arrays.values()), like)
+        some: Any = next(iter(self.arrays.values()), like)
         home = jax.devices()[0]
-        parts = [self.arrays.get(e) for e in range(self.count)]
-        blank = None if all(p is not None for p in parts) else jnp.zeros(some.shape, some.dtype)
+        parts: list[Any] = [self.arrays.get(e) for e in range(self.count)]
+        blank: Any = (
+            None if all(p is not None for p in parts) else jnp.zeros(some.shape, some.dtype)
+        )
         return jnp.stack([blank if p is None else jax.device_put(p, home) for p in parts])
 
 
-def split_experts(stacked: Array, devices: Sequence[jax.Device]) -> PerExpert:
+def split_experts(stacked: Array, devices: Sequence[runtime.Device]) -> PerExpert:
     """(E, …) as E arrays, bit for bit, dealt out to the devices in turn."""
     arrays = {
         e: jax.device_put(stacked[e], devices[e % len(devices)]) for e in range(stacked.shape[0])
     }
     return PerExpert(arrays, stacked.shape[0])
+
+
+class ExpertWeights:
+    """The weights of a layer's experts, as the switch asks for them."""
+
+    at_hand = True
+
+    def __init__(self, parts: Sequence[PerExpert]):
+        self.parts = parts
+
+    def fetch(self, experts: Sequence[int]) -> list[tuple[Any, ...]]:
+        """(up, up_bias, down, down_bias) of each."""
+        arrays = [part.arrays for part in self.parts]
+        return [tuple([part[e] for part in arrays]) for e in experts]

@@ -71,13 +71,13 @@ class Shelf:
                 f"and {together} share a node: give {need:,} bytes or more"
                 + (f", or lower the function with together={fits}" if fits else "")
             )
-        flat = low._tree.flatten_up_to(args)
-        for layer, places in enumerate(low._banks):
+        flat = low.tree.flatten_up_to(args)
+        for layer, places in enumerate(low.banks):
             branches = runtime.ResidentBranches(self.residents, layer)
             count = _aval(low, places[0]).shape[0]
             for part, place in enumerate(places):
                 flat[place] = PerExpert(ResidentExperts(cold, branches, part, count), count)
-        self.args: tuple[Any, ...] = jax.tree.unflatten(low._tree, flat)
+        self.args: tuple[Any, ...] = jax.tree.unflatten(low.tree, flat)
 
     def close(self) -> None:
         """Frees the devices, and closes the file. May be called twice."""
@@ -120,7 +120,7 @@ def shelve(
         runtime.ColdFileError: the file is damaged, or another model's.
         OSError: it cannot be written.
     """
-    flat, banks = low._tree.flatten_up_to(args), low._banks
+    flat, banks = low.tree.flatten_up_to(args), low.banks
     leaves = {place: flat[place] for places in banks for place in places}
     blank = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves.values()]
     shapes = {
