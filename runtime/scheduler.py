@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ALONE, SHARED = 8, 3
 # A client that was away for a moment gets so many of its turns back.
 CREDIT = 8
+# Of so many turns of a segment one is timed, with nothing else on the device.
+EVERY = 100
 
 
 class Turn:
@@ -36,21 +38,42 @@ class Turn:
         gangs: how many of them run on several devices.
     """
 
-    __slots__ = ("_cost", "_nested", "_scheduler", "gangs", "nodes", "run", "sent", "what")
+    __slots__ = (
+        "_began",
+        "_nested",
+        "_scheduler",
+        "cost",
+        "gangs",
+        "nodes",
+        "run",
+        "timed",
+        "what",
+    )
 
     def __init__(self, scheduler: GangScheduler, run: Run, what: Any, gangs: int, cost: float):
-        self._scheduler, self._cost = scheduler, cost
+        self._scheduler, self.cost, self.timed = scheduler, cost, False
         self.run, self.what, self.gangs = run, what, gangs
         self.nodes: deque[tuple[int, Any]] = deque()
-        self.sent = 0.0
 
     def __enter__(self) -> Turn:
-        self._nested = not self._scheduler._enter(self.run, self.gangs, self._cost)
+        self._nested = not self._scheduler._enter(self)
+        if self.timed:
+            try:
+                self._scheduler.drain(self.run.system.patience)
+            except BaseException:
+                self._scheduler._leave(self, False)
+                raise
+            self._began = time.perf_counter()
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.sent = time.perf_counter()
-        self._scheduler._leave(self, self._nested)
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        try:
+            if self.timed and self.nodes and kind is None:
+                node, array = self.nodes[-1]
+                self.run.wait_for(array, node, self.run.system.patience)
+                self._scheduler._took(self.what, time.perf_counter() - self._began)
+        finally:
+            self._scheduler._leave(self, self._nested)
 
 
 class _Ticket:
@@ -77,7 +100,6 @@ class GangScheduler:
         self._gangs = 0
         self._now = 0.0  # virtual time
         self._numbers = 0
-        self._last_done = 0.0
         self.ended = 0
         self._typical = 1e-4
 
@@ -89,7 +111,8 @@ class GangScheduler:
 
         Args:
             run: whose nodes these are.
-            what: a plan's segment, whose `seconds` is kept up to date; or None.
+            what: a plan's segment, whose `seconds` is kept up to date; or None. Where others
+                want the island too, a segment is timed by itself now and then.
             gangs: how many nodes run on several devices.
             cost: seconds it is thought to take; None is not known.
 
@@ -107,8 +130,14 @@ class GangScheduler:
                 self._holder = 0
                 self._wake()
 
-    def _enter(self, run: Run, gangs: int, cost: float) -> bool:
+    def _took(self, what: Any, seconds: float) -> None:
+        old = what.seconds
+        what.seconds = seconds if old is None else (old + seconds) / 2
+        self._typical = 0.8 * self._typical + 0.2 * seconds
+
+    def _enter(self, turn: Turn) -> bool:
         """Waits for the turn; false if this thread has one already."""
+        run, gangs, cost = turn.run, turn.gangs, turn.cost
         client = run.client
         if self._holder == threading.get_ident():
             self._wait_for_room(run, gangs)
@@ -129,6 +158,7 @@ class GangScheduler:
                         if self._room(client, gangs):
                             self._waiting.remove(mine)
                             self._grant(client, earliest, cost)
+                            turn.timed = self.fair and self._due(turn.what, client)
                             return True
                         leads = True
                     else:
@@ -147,6 +177,13 @@ class GangScheduler:
                     self._waiting.remove(mine)
                 self._wake()
             raise
+
+    def _due(self, what: Any, client: Client) -> bool:
+        """Whether it is to be timed: the device is busy, and shares are at stake."""
+        if what is None or not self._shared(client):
+            return False
+        what.turns += 1
+        return what.turns <= 2 or what.turns % EVERY == 0
 
     def _wait_for_room(self, run: Run, gangs: int) -> None:
         while True:
@@ -179,10 +216,12 @@ class GangScheduler:
         self._retire()
         if gangs and self._gangs and self._gangs + gangs > self.window:
             return False
-        shared = any(ticket.client is not client for ticket in self._waiting)
-        return len(self._turns) < (SHARED if shared else ALONE)
+        return len(self._turns) < (SHARED if self._shared(client) else ALONE)
 
-    def _retire(self, observed: bool = False) -> None:
+    def _shared(self, client: Client) -> bool:
+        return any(ticket.client is not client for ticket in self._waiting)
+
+    def _retire(self) -> None:
         """Forgets turns that are finished; under the lock.
 
         A donated output tells nothing: its turn is finished when a later one is.
@@ -202,19 +241,9 @@ class GangScheduler:
                 finished = place + 1
             elif state is False:
                 break
-        if finished:
-            now = time.perf_counter()
-            for _ in range(finished):
-                turn = self._turns.popleft()
-                self._gangs -= turn.gangs
-                self.ended += 1
-                if observed and turn.what is not None:
-                    took = now - max(turn.sent, self._last_done)
-                    old = turn.what.seconds
-                    turn.what.seconds = took if old is None else 0.8 * old + 0.2 * took
-                    self._typical = 0.9 * self._typical + 0.1 * took
-                observed = False  # those behind it were not seen to end
-            self._last_done = now
+        for _ in range(finished):
+            self._gangs -= self._turns.popleft().gangs
+        self.ended += finished
 
     def wait_oldest(self, patience: float | None = None) -> bool:
         """Waits until something in flight ends; false if nothing is. Called without the lock."""
@@ -237,12 +266,12 @@ class GangScheduler:
         turn, node, array = oldest
         turn.run.wait_for(array, node, patience)
         with self._lock:
-            self._retire(observed=True)
+            self._retire()
         return True
 
-    def drain(self) -> None:
+    def drain(self, patience: float | None = None) -> None:
         """Waits for all that is in flight."""
-        while self.wait_oldest():
+        while self.wait_oldest(patience):
             pass
 
     def settle(self) -> None:

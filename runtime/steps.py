@@ -58,7 +58,8 @@ class Segment:
         needs: the expansions (places in `Plan.parts`) without which it cannot be sent.
         shared: slots that other parts use too; the last to use one drops it.
         reads: slots that an expansion will read, whose copies to the host begin at once.
-        seconds: how long it took lately; None before it was seen.
+        seconds: how long it took lately; None before it was timed.
+        turns: how many turns of it were granted while others waited.
     """
 
     island: Island
@@ -70,6 +71,7 @@ class Segment:
     shared: tuple[int, ...]
     reads: tuple[int, ...]
     seconds: float | None = None
+    turns: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
