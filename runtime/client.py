@@ -29,7 +29,9 @@ class Client:
             raise ValueError(f"client {name!r} has weight {weight}: a weight is above 0")
         self.system, self.name, self.weight, self.priority = system, name, weight, priority
         self.closed = False
-        self.finish: dict[str, float] = {}  # virtual time by island; the scheduler's
+        # The scheduler's: virtual time by island, and how often it is soon back after a turn.
+        self.finish: dict[str, float] = {}
+        self.prompt = 1.0
         # By id. No WeakSet: threads add to it while another goes through it.
         self.values: dict[int, weakref.ref[Value]] = {}
         self.runs: set[Run] = set()

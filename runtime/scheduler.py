@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 # Turns in flight: enough that the device never waits for a client to wake up, and few enough that
 # the order of turns is the order of execution.
 ALONE, SHARED = 8, 3
+# So many turns a client is not taken to be alone after another had one.
+LONG = 16
 # A client that was away for a moment gets so many of its turns back.
 CREDIT = 8
+# Seconds in which a client that wants more work is back after a turn.
+GRACE = 3e-4
 # Of so many turns of a segment one is timed, with nothing else on the device.
 EVERY = 100
 
@@ -95,6 +99,9 @@ class GangScheduler:
         self.island, self.window, self.fair = island, window, fair
         self._lock = threading.Lock()
         self._holder = 0  # the thread whose turn it is
+        self._last: Client | None = None  # who had it last, and until when
+        self._left = 0.0
+        self._alone = LONG  # turns since another client had one
         self._waiting: list[_Ticket] = []
         self._turns: deque[Turn] = deque()
         self._gangs = 0
@@ -127,7 +134,7 @@ class GangScheduler:
                 self._turns.append(turn)
                 self._gangs += turn.gangs
             if not nested:
-                self._holder = 0
+                self._holder, self._left = 0, time.perf_counter()
                 self._wake()
 
     def _took(self, what: Any, seconds: float) -> None:
@@ -143,8 +150,12 @@ class GangScheduler:
             self._wait_for_room(run, gangs)
             return False
         with self._lock:
+            if client is self._last:
+                soon = time.perf_counter() - self._left < GRACE
+                client.prompt = 0.9 * client.prompt + 0.1 * soon
             earliest = self._now - CREDIT * cost / client.weight
-            if not self._holder and not self._waiting and self._room(client, gangs):
+            free = not self._holder and not self._waiting and not self._grace(client, earliest)
+            if free and self._room(client, gangs):
                 self._grant(client, earliest, cost)
                 return True
             self._numbers += 1
@@ -154,7 +165,10 @@ class GangScheduler:
             while True:
                 with self._lock:
                     best = self._best()
-                    if best is mine and not self._holder:
+                    grace = self._grace(client, earliest) if best is mine else 0.0
+                    if grace:
+                        leads = False
+                    elif best is mine and not self._holder:
                         if self._room(client, gangs):
                             self._waiting.remove(mine)
                             self._grant(client, earliest, cost)
@@ -170,7 +184,7 @@ class GangScheduler:
                 if leads:
                     self.wait_oldest(run.system.patience)
                 else:
-                    mine.event.wait(0.2)
+                    mine.event.wait(grace or 0.2)
         except BaseException:
             with self._lock:
                 if mine in self._waiting:
@@ -204,9 +218,30 @@ class GangScheduler:
 
     def _grant(self, client: Client, earliest: float, cost: float) -> None:
         tag = self._tag(client, earliest)
-        self._holder = threading.get_ident()
+        self._alone = 0 if self._changes(client) else self._alone + 1
+        self._holder, self._last = threading.get_ident(), client
         self._now = max(self._now, tag)
         client.finish[self.island.name] = tag + cost / client.weight
+
+    def _grace(self, best: Client, earliest: float) -> float:
+        """How long who is next waits for one with a better right that had the last turn.
+
+        Where a turn is short, its thread may just not be back yet with the next; so it is waited
+        for, if it is one that mostly comes (anticipatory scheduling, Iyer and Druschel 2001).
+        """
+        last = self._last
+        if (
+            not self.fair
+            or last is None
+            or last is best
+            or last.closed
+            or last.prompt < 0.5
+            or last.priority < best.priority
+            or any(ticket.client is last for ticket in self._waiting)
+            or self._tag(last, 0.0) >= self._tag(best, earliest)
+        ):
+            return 0.0
+        return max(0.0, self._left + GRACE - time.perf_counter())
 
     def _wake(self) -> None:
         if self._waiting:
@@ -216,7 +251,11 @@ class GangScheduler:
         self._retire()
         if gangs and self._gangs and self._gangs + gangs > self.window:
             return False
-        return len(self._turns) < (SHARED if self._shared(client) else ALONE)
+        alone = self._alone >= LONG and not self._changes(client) and not self._shared(client)
+        return len(self._turns) < (ALONE if alone else SHARED)
+
+    def _changes(self, client: Client) -> bool:
+        return self._last is not None and self._last is not client
 
     def _shared(self, client: Client) -> bool:
         return any(ticket.client is not client for ticket in self._waiting)

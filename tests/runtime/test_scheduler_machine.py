@@ -13,7 +13,7 @@ import types
 import pytest
 from byways.runtime import Cancelled
 from byways.runtime.client import Client
-from byways.runtime.scheduler import ALONE, CREDIT, SHARED, GangScheduler
+from byways.runtime.scheduler import ALONE, CREDIT, LONG, SHARED, GangScheduler
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -98,6 +98,7 @@ class Model:
         self.window, self.fair = window, fair
         self.now, self.finish = 0.0, {}
         self.waiting, self.flying, self.holder = [], [], None
+        self.last, self.alone = None, LONG
         self.at_device = set()  # who waits for the oldest turn in flight
 
     def ask(self, asker):
@@ -113,7 +114,8 @@ class Model:
 
     def room(self, asker):
         others = any(other.client is not asker.client for other, _ in self.waiting)
-        turns = SHARED if others else ALONE
+        alone = self.alone >= LONG and self.last in (None, asker.client) and not others
+        turns = ALONE if alone else SHARED
         gangs = sum(other.gangs for other in self.flying)
         fits = not asker.gangs or not gangs or gangs + asker.gangs <= self.window
         return fits and len(self.flying) < turns
@@ -122,7 +124,8 @@ class Model:
         tag = self.tag(asker, earliest)
         self.now = max(self.now, tag)
         self.finish[asker.client.name] = tag + asker.cost / asker.client.weight
-        self.holder = asker
+        self.alone = self.alone + 1 if self.last in (None, asker.client) else 0
+        self.holder, self.last = asker, asker.client
 
     def best(self):
         """Who is next; `min` takes the first of equals."""
@@ -246,13 +249,13 @@ Turns.TestCase.settings = settings(
 TestTurns = Turns.TestCase
 
 
-def served(clients, threads, turns, fair=True, cost=1.0):
+def served(clients, threads, turns, fair=True, costs=None):
     """Who gets each turn where every client always has so many threads that want one."""
     scheduler, inside, order = GangScheduler(ISLAND, 4, fair), [], []
 
     def ask(n):
         before = len(scheduler._waiting) + len(inside)
-        asker = Asker(scheduler, clients[n], 0, cost, inside)
+        asker = Asker(scheduler, clients[n], 0, costs[n] if costs else 1.0, inside)
         until(lambda: len(scheduler._waiting) + len(inside) > before, "nobody came")
         return n, asker
 
@@ -287,6 +290,51 @@ def test_shares_are_the_weights_whatever_the_threads(weights, threads):
     for n, weight in enumerate(weights):
         due = 150 * weight / sum(weights)
         assert abs(order.count(n) - due) <= 1.5, (n, order.count(n), due)
+
+
+def test_shares_are_of_time_and_not_of_turns():
+    """Turns of one client take five times as long: it gets a fifth as many, or with its weight."""
+    for weight, each in ((1.0, (25, 5)), (5.0, (15, 15))):
+        clients = [Client(None, "short", 1.0), Client(None, "long", weight)]
+        order = served(clients, (1, 1), 30, costs=(1.0, 5.0))
+        for n in range(2):
+            assert abs(order.count(n) - each[n]) <= 1.5
+
+
+def test_a_segment_that_others_compete_with_is_timed():
+    """Twice at first, with nothing else on the device."""
+    scheduler, inside = GangScheduler(ISLAND, 4), []
+    what = types.SimpleNamespace(seconds=None, turns=0)
+    clients = [Client(None, f"{n}") for n in range(3)]
+    holder = Asker(scheduler, clients[0], 0, 1.0, inside)
+    assert holder.entered.wait(PATIENCE)
+    done = threading.Event()
+
+    def timed():
+        with scheduler.turn(FakeRun(clients[1]), what, 0, None) as turn:
+            assert scheduler.in_flight == 0
+            turn.nodes.append((0, array))
+        done.set()
+
+    array = FakeArray()
+    threading.Thread(target=timed, daemon=True).start()
+    until(lambda: len(scheduler._waiting) == 1, "no ticket")
+    other = Asker(scheduler, clients[2], 0, 1.0, inside)
+    until(lambda: len(scheduler._waiting) == 2, "no ticket")
+    holder.go.set()
+    time.sleep(0.02)
+    assert not done.is_set()  # it waits for the holder's work, and then for its own
+    holder.array.ready.set()
+    time.sleep(0.02)
+    assert not done.is_set()
+    array.ready.set()
+    assert done.wait(PATIENCE)
+    assert 0.0 < what.seconds < PATIENCE
+    assert what.turns == 1
+    other.go.set()
+    other.join(PATIENCE)
+    other.array.ready.set()
+    scheduler.drain()
 
 
 def test_first_come_first_served():
