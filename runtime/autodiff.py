@@ -22,6 +22,7 @@ from .graph import OPAQUE, Graph, Node, Ref, Shape, opaque
 from .plan import slices_of
 from .programs import Program
 from .pulling import add_sparse, forward_and_pull, pull_back, total
+from .saving import Saving
 from .tracing import Builder, Traced, builder
 
 
@@ -34,6 +35,7 @@ def value_and_grad(
     argnums: int | tuple[int, ...] = 0,
     *,
     has_aux: bool = False,
+    save: bool = False,
 ) -> Program:
     """As `jax.value_and_grad`, of a program.
 
@@ -43,6 +45,8 @@ def value_and_grad(
         argnums: arguments to differentiate by, from the end if negative; their leaves are floats
             or `Branches`.
         has_aux: see above.
+        save: nodes on one device keep the results of their products for their backward, which is
+            faster and holds more; by default their forward is computed again.
 
     Returns:
         a program of the same arguments: (value, gradients) or ((value, aux), gradients); a tree
@@ -73,7 +77,7 @@ def value_and_grad(
         graph = inner.trace(*args)
         _check_results(graph, has_aux)
         if id(graph) not in known:
-            known[id(graph)] = _Differentiated(graph, wanted)
+            known[id(graph)] = _Differentiated(graph, wanted, save)
         leaves = [made.place(leaf, inner.name) for leaf in jax.tree.leaves(args)]
         results, grads = known[id(graph)].emit(made, leaves)
         out = jax.tree.unflatten(graph.out_tree, results)
@@ -112,8 +116,8 @@ class _Spread:
 class _Differentiated:
     """A graph's backward: which nodes gradients flow through, and how."""
 
-    def __init__(self, graph: Graph, wanted: Sequence[int]):
-        self.graph, self.wanted = graph, list(wanted)
+    def __init__(self, graph: Graph, wanted: Sequence[int], save: bool):
+        self.graph, self.wanted, self.save = graph, list(wanted), save
         self.loss = graph.outputs[0]
         shape = graph.shape(self.loss)
         if shape.shape or not jnp.issubdtype(shape.dtype, jnp.floating):
@@ -132,6 +136,7 @@ class _Differentiated:
         self.flows = self._flows()
         self.last = self._last_node()
         self._back: dict[Any, Computation] = {}
+        self._saving: dict[int, Saving] = {}
 
     def _flows(self) -> frozenset[Ref]:
         """Values between what is differentiated by and the loss."""
@@ -168,7 +173,7 @@ class _Differentiated:
     def emit(self, made: Builder, leaves: list[Traced]) -> tuple[list[Traced], dict[int, Traced]]:
         """Adds all nodes; returns the program's results and gradients by argument leaf."""
         values: dict[Ref, Traced] = {}
-        kept: dict[int, Traced] = {}
+        kept: dict[int, Any] = {}
         pieces: dict[Ref, list[Any]] = {}
         rest = iter(leaves)
         for node in self.graph.nodes:
@@ -179,6 +184,8 @@ class _Differentiated:
                 outs = [made.place(node.value, self.graph.name)]
             elif node.index == self.last and self._moving(node):
                 outs = self._forward_and_back(made, node, inputs, pieces)
+            elif node.computation is not None and self._saves(node):
+                outs = self._forward_saving(made, node, inputs, kept)
             elif node.computation is not None:
                 outs, _ = made.call_flat(node.computation.undonated(), inputs)
             else:
@@ -194,7 +201,9 @@ class _Differentiated:
                 continue
             if not self._moving(node):
                 continue
-            if node.computation is not None:
+            if node.index in self._saving:
+                self._pull_saved(made, node, values, kept, pieces)
+            elif node.computation is not None:
                 self._pull(made, node, values, pieces)
             else:
                 self._pull_conditional(made, node, values, kept, pieces)
@@ -208,7 +217,7 @@ class _Differentiated:
         return [n for n, ref in enumerate(node.inputs) if ref in self.flows]
 
     def _conditional(
-        self, made: Builder, node: Node, inputs: list[Traced], kept: dict[int, Traced]
+        self, made: Builder, node: Node, inputs: list[Traced], kept: dict[int, Any]
     ) -> list[Traced]:
         what, outputs = node.conditional, list(node.outputs)
         assert what is not None
@@ -223,6 +232,27 @@ class _Differentiated:
         keeping, outputs = what.backward.forward_keeping()
         *outs, kept[node.index] = made.conditional(keeping, node.slice, inputs, outputs)
         return outs
+
+    def _saves(self, node: Node) -> bool:
+        # How residuals should be spread over several devices is not ours to know.
+        alone = node.slice is not None and node.slice.size == 1
+        return self.save and alone and bool(self._moving(node))
+
+    def _forward_saving(
+        self, made: Builder, node: Node, inputs: list[Traced], kept: dict[int, Any]
+    ) -> list[Traced]:
+        flat = node.computation
+        assert flat is not None
+        if node.index not in self._saving:
+            outs = [n for n in range(len(node.outputs)) if Ref(node.index, n) in self.flows]
+            shapes = [self.graph.shape(ref) for ref in node.inputs]
+            self._saving[node.index] = Saving(flat, self._moving(node), outs, shapes)
+        saving = self._saving[node.index]
+        key = ("saving", node.index)
+        forward = self._computation(key, saving.forward, node, None, None, node.name)
+        found = made.call(forward, (inputs,))
+        kept[node.index] = found[saving.outputs :]
+        return found[: saving.outputs]
 
     def _forward_and_back(
         self, made: Builder, node: Node, inputs: list[Traced], pieces: dict[Ref, list[Any]]
@@ -286,12 +316,36 @@ class _Differentiated:
         for n, cotangent in zip(moving, cotangents, strict=True):
             pieces.setdefault(node.inputs[n], []).append(cotangent)
 
+    def _pull_saved(
+        self,
+        made: Builder,
+        node: Node,
+        values: dict[Ref, Traced],
+        kept: dict[int, Any],
+        pieces: dict[Ref, list[Any]],
+    ) -> None:
+        saving, moving = self._saving[node.index], self._moving(node)
+        refs = [Ref(node.index, n) for n in range(len(node.outputs))]
+        given = [
+            [piece.tree() if isinstance(piece, _Spread) else piece for piece in pieces.pop(ref)]
+            for ref in refs
+            if ref in self.flows
+        ]
+        inputs = [values[node.inputs[n]] for n in saving.inputs]
+        results = [values[refs[n]] for n in saving.results]
+        key = ("saved", node.index, jax.tree.structure(given))
+        name = f"{node.name} backward"
+        back = self._computation(key, saving.backward, node, None, None, name)
+        cotangents = made.call(back, (kept[node.index], inputs, results, given))
+        for n, cotangent in zip(moving, cotangents, strict=True):
+            pieces.setdefault(node.inputs[n], []).append(cotangent)
+
     def _pull_conditional(
         self,
         made: Builder,
         node: Node,
         values: dict[Ref, Traced],
-        kept: dict[int, Traced],
+        kept: dict[int, Any],
         pieces: dict[Ref, list[Any]],
     ) -> None:
         what = node.conditional

@@ -15,7 +15,7 @@ from .conditional import Conditional, Wake
 from .switch_nodes import merge_branches
 
 
-def _moved(flat: FlatComputation, moving: list[int], inputs: Sequence[Any]) -> Callable[..., Any]:
+def moved(flat: FlatComputation, moving: list[int], inputs: Sequence[Any]) -> Callable[..., Any]:
     """The function of those inputs alone."""
 
     def run(*some: Any) -> list[Any]:
@@ -31,7 +31,7 @@ def forward_and_pull(flat: FlatComputation, moving: list[int], loss: int) -> Cal
     """inputs -> (outputs, cotangents of the moving inputs)."""
 
     def forward_and_backward(inputs: list[Any]) -> tuple[list[Any], list[Any]]:
-        run = _moved(flat, moving, inputs)
+        run = moved(flat, moving, inputs)
 
         def first(*some: Any) -> Any:
             outs = run(*some)
@@ -47,7 +47,7 @@ def pull_back(flat: FlatComputation, moving: list[int], outs: list[int]) -> Call
     """(inputs, pieces of each output's cotangent) -> cotangents of the moving inputs."""
 
     def backward(inputs: list[Any], pieces: list[Any]) -> list[Any]:
-        run = _moved(flat, moving, inputs)
+        run = moved(flat, moving, inputs)
 
         def wanted(*some: Any) -> list[Any]:
             made = run(*some)

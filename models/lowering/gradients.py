@@ -32,7 +32,7 @@ class Gradients:
         self._banks = [k for k, bank in enumerate(lowered.banks) if moving & set(bank)]
         self._others = [k for k, bank in enumerate(lowered.banks) if not moving & set(bank)]
         self._program = runtime.value_and_grad(
-            runtime.program(self._flat, name=lowered.name), (0, 1), has_aux=True
+            runtime.program(self._flat, name=lowered.name), (0, 1), has_aux=True, save=lowered.save
         )
 
     def __call__(self, *args: Any) -> tuple[Any, Any]:

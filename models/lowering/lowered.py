@@ -44,7 +44,7 @@ def lower(
             is on the first. None is the first of `jax.devices()` alone.
         slices: the same as slices of a runtime, of one device each.
         together: so many experts with equal buckets share a node.
-        save: keep the sums before the GELU for the backward pass, (R, H) in all.
+        save: keep what the backward pass needs of the forward; else it is computed again.
 
     Raises:
         ValueError: no experts, or some that cannot be cut out (see the message); both devices
@@ -95,7 +95,7 @@ class Lowered:
         self.cut, self.slices, self.system = parts, tuple(slices), slices[0].system
         calls = parts.experts
         self.experts = frozenset(i for call in calls for i in call.weights)
-        self.tree, self.results, self.name = tree, results, name
+        self.tree, self.results, self.name, self.save = tree, results, name, save
         self.banks = list(dict.fromkeys(call.weights for call in calls))
         self.plain = [i for i in range(tree.num_leaves) if i not in self.experts]
         home = self.slices[0]
