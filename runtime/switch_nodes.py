@@ -52,16 +52,17 @@ class Rowwise:
 def forward_over(branch: Branch, bucket: int, count: int) -> Callable[..., Any]:
     """(rows (R, …), spans (N, 2), N params) -> rows, with these branches' overwritten.
 
-    Reads and writes one buffer, which is donated: nothing is copied but the branches' own rows.
+    The buffer is donated, and nothing is copied but the branches' own rows. They are all read before
+    the first is written, so that the branches of a node may run side by side.
     """
 
     def over(rows: Any, spans: Any, params: Sequence[Any]) -> Any:
-        out = rows
-        for n in range(count):
-            start, mine = _place(spans[n], rows.shape[0], bucket)
-            x = lax.dynamic_slice_in_dim(out, start, bucket)
-            out = _put(out, branch.forward(params[n], x)[0], start, mine)
-        return out
+        places = [_place(spans[n], rows.shape[0], bucket) for n in range(count)]
+        taken = [lax.dynamic_slice_in_dim(rows, start, bucket) for start, _ in places]
+        made = [branch.forward(p, x)[0] for p, x in zip(params, taken, strict=True)]
+        for (start, mine), new in zip(places, made, strict=True):
+            rows = _put(rows, new, start, mine)
+        return rows
 
     return over
 

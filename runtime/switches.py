@@ -27,7 +27,7 @@ from .resources import Slice
 from .switch_kinds import ALONE, Kinds
 from .switch_nodes import Branch, Rowwise, merge_branches
 from .tracing import Traced, builder
-from .waking import Awake, Executables, awake_groups
+from .waking import Awake, Executables, awake_groups, node_sizes
 
 
 @dataclasses.dataclass
@@ -364,12 +364,13 @@ class _Over:
     def compile(self, alone: tuple[str, ...], grouped: str) -> None:
         """Compiles all that one way can wake: every bucket, for one branch and for `together`."""
         together = self.owner.together
-        counts = {1, together} if together <= self.owner.count else {1}
         for home in range(self.homes):
             for kind in alone:
                 self._executable(kind, home, None)
             for bucket in self.ladder.rungs:
-                for count in counts:
+                for count in node_sizes(bucket, together):
+                    if count > self.owner.count:
+                        continue
                     group = Awake(home, tuple(range(count)), bucket, np.zeros((count, 2)))
                     self._executable(grouped, home, group)
 

@@ -15,6 +15,10 @@ from .computations import Computation, Executable
 from .resources import Slice
 
 
+# Rows over which the products of a branch take no longer than reading its parameters.
+FEW = 32
+
+
 @dataclasses.dataclass(frozen=True)
 class Awake:
     """Some branches on one slice with equal buckets, which share a node.
@@ -32,12 +36,20 @@ class Awake:
     spans: np.ndarray
 
 
+def node_sizes(bucket: int, together: int) -> tuple[int, ...]:
+    """How many branches a node of this bucket may have, the most first."""
+    few = (2,) if bucket <= FEW and together > 2 else ()
+    return (together, *few, 1) if together > 1 else (1,)
+
+
 def awake_groups(counts: np.ndarray, ladder: Ladder, homes: int, together: int) -> list[Awake]:
     """Branches that have rows, the longest runs first; branch e is at home on slice e mod P.
 
     `together` neighbours share a node, and the bucket of the longest, where that pads them by no
-    more than a sixteenth beyond their own; the others have a node each, so that two sizes of node
-    are compiled for a bucket and no more.
+    more than a sixteenth beyond their own; the others have a node each. Up to `FEW` rows padding
+    costs nothing, since reading the parameters takes longer than the products, and side by side in
+    a node each is read by a core: there neighbours share a node whatever their length, and of what
+    is left two do. So three sizes of node are compiled for a small bucket, two for others.
     """
     ends = np.cumsum(counts)
     spans = np.stack([ends - counts, ends], axis=1).astype(np.int32)
@@ -48,9 +60,12 @@ def awake_groups(counts: np.ndarray, ladder: Ladder, homes: int, together: int) 
         awake.sort(key=sizes.__getitem__, reverse=True)
         while awake:
             bucket, few = ladder(sizes[awake[0]]), 1
-            if len(awake) >= together:
-                own = sum(ladder(sizes[b]) for b in awake[:together])
-                few = together if 16 * together * bucket <= 17 * own else 1
+            for count in node_sizes(bucket, together)[:-1]:
+                own = sum(ladder(sizes[b]) for b in awake[:count])
+                free = bucket <= FEW or 16 * count * bucket <= 17 * own
+                if count <= len(awake) and free:
+                    few = count
+                    break
             part, awake = awake[:few], awake[few:]
             found.append(Awake(home, tuple(part), bucket, spans[part]))
     # Slices take turns, so that none waits for another's nodes to be sent.

@@ -167,7 +167,7 @@ def _infer(run: Any, make: Any, given: list[Any], settings: BenchWhole) -> dict[
     fused = jax.jit(make(_config(run, "fused", settings).model))
     devices = jax.devices()[: settings.devices]
     lowered = lower(make(by_pathways(run.config.model)), run.params, *given, devices=devices)
-    split = lowered.split(run.params, *given)
+    split = lowered.split(params, *given)
     roads = {
         "fused": lambda: jax.block_until_ready(fused(params, *given)),
         "pathways": lambda: jax.block_until_ready(lowered(*split)),
