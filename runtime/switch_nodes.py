@@ -52,8 +52,8 @@ class Rowwise:
 def forward_over(branch: Branch, bucket: int, count: int) -> Callable[..., Any]:
     """(rows (R, …), spans (N, 2), N params) -> rows, with these branches' overwritten.
 
-    The buffer is donated, and nothing is copied but the branches' own rows. They are all read before
-    the first is written, so that the branches of a node may run side by side.
+    The buffer is donated, and nothing is copied but the branches' own rows. They are all read
+    before the first is written, so that the branches of a node may run side by side.
     """
 
     def over(rows: Any, spans: Any, params: Sequence[Any]) -> Any:
@@ -71,14 +71,12 @@ def forward_beside(branch: Branch, bucket: int, count: int) -> Callable[..., Any
     """(buffer (R, …), rows (R, …), spans (N, 2), N params) -> buffer, N saved trees."""
 
     def beside(buffer: Any, rows: Any, spans: Any, params: Sequence[Any]) -> Any:
-        kept = []
-        for n in range(count):
-            start, mine = _place(spans[n], rows.shape[0], bucket)
-            x = lax.dynamic_slice_in_dim(rows, start, bucket)
-            out, saved = branch.forward(params[n], x)
-            buffer = _put(buffer, out, start, mine)
-            kept.append(saved)
-        return buffer, kept
+        places = [_place(spans[n], rows.shape[0], bucket) for n in range(count)]
+        taken = [lax.dynamic_slice_in_dim(rows, start, bucket) for start, _ in places]
+        made = [branch.forward(p, x) for p, x in zip(params, taken, strict=True)]
+        for (start, mine), (new, _) in zip(places, made, strict=True):
+            buffer = _put(buffer, new, start, mine)
+        return buffer, [saved for _, saved in made]
 
     return beside
 
@@ -91,18 +89,7 @@ def backward_over(branch: Branch, bucket: int, count: int) -> Callable[..., Any]
     """
 
     def over(grad: Any, rows: Any, kept: Any, spans: Any, params: Sequence[Any]) -> Any:
-        found = []
-        for n in range(count):
-            start, mine = _place(spans[n], rows.shape[0], bucket)
-            x = lax.dynamic_slice_in_dim(rows, start, bucket)
-            dy = lax.dynamic_slice_in_dim(grad, start, bucket)
-            dy = jnp.where(_along(mine, dy), dy, 0)
-            saved = None if kept is None else kept[n]
-            d_rows, d_params = branch.backward(params[n], x, saved, dy)
-            if d_rows is not None:
-                grad = _put(grad, d_rows, start, mine)
-            found.append(d_params)
-        return grad, found
+        return _backward(branch, bucket, count, grad, grad, rows, kept, spans, params)
 
     return over
 
@@ -113,20 +100,34 @@ def backward_beside(branch: Branch, bucket: int, count: int) -> Callable[..., An
     def beside(
         buffer: Any, grad: Any, rows: Any, kept: Any, spans: Any, params: Sequence[Any]
     ) -> Any:
-        found = []
-        for n in range(count):
-            start, mine = _place(spans[n], rows.shape[0], bucket)
-            x = lax.dynamic_slice_in_dim(rows, start, bucket)
-            dy = lax.dynamic_slice_in_dim(grad, start, bucket)
-            dy = jnp.where(_along(mine, dy), dy, 0)
-            saved = None if kept is None else kept[n]
-            d_rows, d_params = branch.backward(params[n], x, saved, dy)
-            if d_rows is not None:
-                buffer = _put(buffer, d_rows, start, mine)
-            found.append(d_params)
-        return buffer, found
+        return _backward(branch, bucket, count, buffer, grad, rows, kept, spans, params)
 
     return beside
+
+
+def _backward(
+    branch: Branch,
+    bucket: int,
+    count: int,
+    buffer: Any,
+    grad: Any,
+    rows: Any,
+    kept: Any,
+    spans: Any,
+    params: Sequence[Any],
+) -> tuple[Any, list[Any]]:
+    places = [_place(spans[n], rows.shape[0], bucket) for n in range(count)]
+    made = []
+    for n, (start, mine) in enumerate(places):
+        x = lax.dynamic_slice_in_dim(rows, start, bucket)
+        dy = lax.dynamic_slice_in_dim(grad, start, bucket)
+        dy = jnp.where(_along(mine, dy), dy, 0)
+        saved = None if kept is None else kept[n]
+        made.append(branch.backward(params[n], x, saved, dy))
+    for (start, mine), (d_rows, _) in zip(places, made, strict=True):
+        if d_rows is not None:
+            buffer = _put(buffer, d_rows, start, mine)
+    return buffer, [d_params for _, d_params in made]
 
 
 def merge_branches(parts: Sequence[Any], counts: Any) -> Any:

@@ -14,7 +14,6 @@ from .buckets import Ladder
 from .computations import Computation, Executable
 from .resources import Slice
 
-
 # Rows over which the products of a branch take no longer than reading its parameters.
 FEW = 32
 

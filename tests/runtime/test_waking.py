@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from byways.runtime import awake_groups, ladder
+from byways.runtime.waking import node_sizes
 
 
 def groups(counts, homes=1, together=2):
@@ -18,8 +19,17 @@ def test_neighbours_in_length_share_a_node():
 def test_a_bucket_may_be_one_rung_too_high_where_that_is_little():
     """250 and 240 rows: buckets 256 and 240, and 512 is within 17/16 of 496."""
     assert groups([240, 250]) == [(0, (1, 0), 256)]
-    # 9 and 8 rows: 16 and 8, and twice 16 is far more than 24.
-    assert groups([9, 8]) == [(0, (0,), 16), (0, (1,), 8)]
+    # 41 and 33 rows: 48 and 40, and twice 48 is more than 17/16 of 88.
+    assert groups([41, 33]) == [(0, (0,), 48), (0, (1,), 40)]
+
+
+def test_few_rows_share_a_node_whatever_their_length():
+    """Up to 32 rows: four, then two of what is left, then one."""
+    assert groups([9, 1, 30, 2, 8, 7, 3], together=4) == [
+        (0, (2, 0, 4, 5), 32),
+        (0, (6, 3), 8),
+        (0, (1,), 8),
+    ]
 
 
 def test_those_left_over_have_nodes_of_their_own():
@@ -34,7 +44,7 @@ def test_everyone_awake_runs_once_at_home_and_fits(homes, together):
     assert sorted(b for group in found for b in group.branches) == np.flatnonzero(counts).tolist()
     ends = np.cumsum(counts)
     for group in found:
-        assert len(group.branches) in (1, together)
+        assert len(group.branches) in node_sizes(group.bucket, together)
         for branch, (begin, end) in zip(group.branches, group.spans, strict=True):
             assert branch % homes == group.home
             assert (begin, end) == (ends[branch] - counts[branch], ends[branch])
