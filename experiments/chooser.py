@@ -25,7 +25,8 @@ class Trial:
 
 
 class Chooser:
-    """Which execution does the next step: `fused`, then `pathways`, then the faster of the two.
+    """Which execution does the next step: `fused`, `pathways` and others that are added, in turn,
+    then the fastest of them.
 
     Examples:
         >>> chooser, found = Chooser({"fused": 1, "pathways": 1}, timed=1), []
@@ -37,12 +38,16 @@ class Chooser:
     """
 
     def __init__(self, warm: dict[str, int] | None = None, timed: int = _TIMED):
-        self._warm, self._timed = warm or _WARM, timed
+        self._warm, self._timed = dict(warm or _WARM), timed
         self.trials = {name: Trial() for name in self._warm}
+
+    def add(self, name: str, warm: int) -> None:
+        """One more to try."""
+        self._warm[name], self.trials[name] = warm, Trial()
 
     @property
     def decided(self) -> bool:
-        """Whether both were timed."""
+        """Whether all were timed."""
         return all(len(trial.seconds) == self._timed for trial in self.trials.values())
 
     @property

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..models import Lowered, PerExpert, lower, split_experts
+from ..models import Lowered, PerExpert, lower, split_experts, worth_apart
 from ..runtime import arrays
 from .chooser import Chooser
 from .config import Execution
@@ -65,7 +65,9 @@ class Forward:
     """A function of parameters and arrays, whose results may be on their way when it returns.
 
     Dropless as evaluation is, it gives the same under every execution, to rounding. Under `auto`
-    the first calls try both, and a model that has no experts to leave out is fused.
+    the first calls of a shape try both ways, and where the cost model finds that some layers are
+    faster apart and some are not, that one too; the fastest stays. A model that has no experts to
+    leave out is fused.
     """
 
     def __init__(self, make: Make, config: Any, params: Any, execution: Execution = "fused"):
@@ -88,6 +90,7 @@ class Forward:
         self._execution = execution
         # Shapes are compiled apart, and may do better one way or the other.
         self._choosers: dict[Any, Chooser] = {}
+        self._apart: dict[Any, tuple[int, ...]] = {}  # layers, where some are
 
     def __call__(self, *given: Any) -> Any:
         """fn's result for these arrays."""
@@ -100,14 +103,25 @@ class Forward:
         began = time.perf_counter()
         found = jax.block_until_ready(self._by(chooser.now, given))
         chooser.saw(time.perf_counter() - began)
+        if chooser.decided and "some layers" not in chooser.trials:
+            lowered = self._lowered(given)
+            layers = worth_apart(lowered, train=False)
+            if 0 < len(layers) < len(lowered.switches):
+                self._apart[shapes] = layers
+                chooser.add("some layers", warm=2)
         return found
 
     def _by(self, execution: str, given: tuple[Any, ...]) -> Any:
         if execution == "fused":
             return _fused(self._make, self._config)(self._placed.whole(), *given)
-        tree = jax.tree.map(_shape, self._placed.params)
-        lowered = _lowered(self._make, self._config, _Key(tree, tuple(map(_shape, given))))
+        layers = self._apart[_shapes(given)] if execution == "some layers" else None
+        lowered = self._lowered(given, layers)
         return arrays(lowered(self._placed.apart(lowered), *given))
+
+    def _lowered(self, given: tuple[Any, ...], layers: tuple[int, ...] | None = None) -> Lowered:
+        tree = jax.tree.map(_shape, self._placed.params)
+        key = _Key(tree, tuple(map(_shape, given)))
+        return _lowered(self._make, self._config, key, layers)
 
 
 class _Key:
@@ -145,8 +159,8 @@ def _fused(make: Make, config: Any) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=16)
-def _lowered(make: Make, config: Any, key: _Key) -> Lowered:
-    return lower(make(by_pathways(config)), key.tree, *key.given)
+def _lowered(make: Make, config: Any, key: _Key, layers: tuple[int, ...] | None) -> Lowered:
+    return lower(make(by_pathways(config)), key.tree, *key.given, only=layers)
 
 
 def _shapes(given: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .lowering.per_expert import split_experts as split_experts
     from .lowering.resident_experts import Shelf as Shelf
     from .lowering.resident_experts import shelve as shelve
+    from .lowering.worth import worth_apart as worth_apart
     from .mlp import Mlp as Mlp
     from .moe import Moe as Moe
     from .palm import Palm as Palm
@@ -88,6 +89,7 @@ _HOMES = {
     "Lowered": "lowering.lowered",
     "lower": "lowering.lowered",
     "PerExpert": "lowering.per_expert",
+    "worth_apart": "lowering.worth",
     "split_experts": "lowering.per_expert",
     "Shelf": "lowering.resident_experts",
     "shelve": "lowering.resident_experts",

@@ -7,7 +7,7 @@ another are the edges between them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -112,21 +112,24 @@ class _Equations:
         return evaluate(self.jaxpr, (), inputs)
 
 
-def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
+def cut(closed: core.ClosedJaxpr, names: Sequence[str], only: Collection[int] | None = None) -> Cut:
     """Cuts at every call of experts, and at marked work.
 
     Args:
         closed: from `flat_trace`.
         names: of the flat arguments, for messages.
+        only: numbers of the sparse layers that are cut; the experts of others stay in their
+            segment. None is all.
 
     Raises:
-        ValueError: there are no experts; their weights are worked out inside the
+        ValueError: there are no experts, or no layer of a number; weights are worked out inside the
             function, or used for something else than being experts.
     """
     jaxpr = closed.jaxpr
     position = {var: i for i, var in enumerate(jaxpr.invars)}
     groups: list[list[core.JaxprEqn]] = [[]]
     calls: list[Call] = []
+    layers = 0
     for eqn in jaxpr.eqns:
         if gate_of(eqn) is not None:
             calls.append(_gate(eqn))
@@ -136,11 +139,15 @@ def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
         if activation is None:
             groups[-1].append(eqn)
             continue
+        layers += 1
+        if only is not None and layers - 1 not in only:
+            groups[-1].append(eqn)
+            continue
         rows, sizes, *weights = eqn.invars
         for part, atom in zip(("up", "up_bias", "down", "down_bias"), weights, strict=True):
             if atom not in position:
                 raise ValueError(
-                    f"the experts' {part} of sparse layer {len(calls)} is worked out inside the "
+                    f"the experts' {part} of sparse layer {layers - 1} is worked out inside the "
                     "function: it must be one of its arguments as it is (parameters that are not "
                     "stacked over blocks, with scan=False)"
                 )
@@ -148,6 +155,9 @@ def cut(closed: core.ClosedJaxpr, names: Sequence[str]) -> Cut:
         calls.append(ExpertCall(rows, sizes, places, eqn.outvars[0], activation))  # pyright: ignore
         groups.append([])
     found = [call for call in calls if isinstance(call, ExpertCall)]
+    outside = sorted(n for n in only or () if not 0 <= n < layers)
+    if outside:
+        raise ValueError(f"only={outside}: the function has {layers} sparse layers, from 0")
     if not found:
         raise ValueError(
             "the function holds no experts to cut at: give its sparse blocks dispatcher='pathways'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,7 @@ def lower(
     slices: Sequence[runtime.Slice] | None = None,
     together: int = 4,
     save: bool = True,
+    only: Collection[int] | None = None,
 ) -> Lowered:
     """Lower a function that holds experts, a forward pass or a whole objective.
 
@@ -44,6 +45,8 @@ def lower(
             is on the first. None is the first of `jax.devices()` alone.
         slices: the same as slices of a runtime, of one device each.
         together: so many experts with equal buckets share a node.
+        only: numbers of the sparse layers whose experts are apart, from 0; those of the others stay
+            stacked, and run in the segments with whoever sleeps. None is all.
         save: keep what the backward pass needs of the forward; else it is computed again.
 
     Raises:
@@ -59,7 +62,9 @@ def lower(
         slices = _slices_of(tuple(devices) if devices else (jax.devices()[0],))
     name = getattr(fn, "__name__", "function").strip("<>")
     results = jax.tree.structure(shapes)
-    return Lowered(cut(closed, names), tree, results, slices, name, together=together, save=save)
+    return Lowered(
+        cut(closed, names, only), tree, results, slices, name, together=together, save=save
+    )
 
 
 class Lowered:

@@ -1,0 +1,40 @@
+"""Which sparse layers of a lowered function are faster apart, by the cost model and what it saw."""
+
+from __future__ import annotations
+
+from .calibration import calibrate
+from .cost import Calibration
+from .layer_work import LayerWork
+from .lowered import Lowered
+
+
+def layer_works(lowered: Lowered) -> list[LayerWork]:
+    """The work of each sparse layer in the last run."""
+    found = []
+    for call, one in zip(lowered.cut.experts, lowered.switches, strict=True):
+        width, hidden = one.params[0].shape
+        rows = call.rows.aval.shape[0]  # pyright: ignore[reportAttributeAccessIssue]
+        counts, devices = tuple(one.last.tolist()), len(lowered.slices)
+        # The rows are the pairs and as many as the last block may reach past them.
+        works = (
+            LayerWork(counts, width, hidden, pairs, devices, one.together)
+            for pairs in range(rows, -1, -1)
+        )
+        found.append(next(work for work in works if work.most_rows == rows))
+    return found
+
+
+def worth_apart(lowered: Lowered, train: bool, costs: Calibration | None = None) -> tuple[int, ...]:
+    """Numbers of the sparse layers that are faster as pathways, at the counts of the last run.
+
+    Args:
+        lowered: with all layers apart, run at least once.
+        train: forward and backward, or forward alone.
+        costs: of the device; None measures them, once in a process.
+    """
+    costs = calibrate(lowered.devices[0]) if costs is None else costs
+    return tuple(
+        number
+        for number, work in enumerate(layer_works(lowered))
+        if costs.choose(work, train) == "pathways"
+    )
