@@ -18,16 +18,13 @@ import jax.numpy as jnp
 
 from .computations import Computation, FlatComputation
 from .errors import ProgramError
+from .flows import differentiable, flows
 from .graph import OPAQUE, Graph, Node, Ref, Shape, opaque
 from .plan import slices_of
 from .programs import Program
 from .pulling import add_sparse, forward_and_pull, pull_back, total
 from .saving import Saving
 from .tracing import Builder, Traced, builder
-
-
-def _differentiable(shape: Shape) -> bool:
-    return opaque(shape) or jnp.issubdtype(shape.dtype, jnp.inexact)
 
 
 def value_and_grad(
@@ -128,39 +125,16 @@ class _Differentiated:
         self.arguments = graph.arguments
         for place in self.wanted:
             node = self.arguments[place]
-            if not _differentiable(node.outputs[0]):
+            if not differentiable(node.outputs[0]):
                 raise ProgramError(
                     f"program {graph.name!r} cannot be differentiated by {node.name}, which is "
                     f"{node.outputs[0].dtype}: leave it out of argnums"
                 )
-        self.flows = self._flows()
+        wanted_refs = [Ref(self.arguments[place].index, 0) for place in self.wanted]
+        self.flows = flows(graph, wanted_refs, self.loss)
         self.last = self._last_node()
         self._back: dict[Any, Computation] = {}
         self._saving: dict[int, Saving] = {}
-
-    def _flows(self) -> frozenset[Ref]:
-        """Values between what is differentiated by and the loss."""
-        active = {Ref(self.arguments[place].index, 0) for place in self.wanted}
-        for node in self.graph.nodes:
-            moving = {n for n, ref in enumerate(node.inputs) if ref in active}
-            if moving:
-                active |= {
-                    Ref(node.index, n)
-                    for n, on in enumerate(self._dependence(node))
-                    if moving & on and _differentiable(node.outputs[n])
-                }
-        useful = {self.loss}
-        for node in reversed(self.graph.nodes):
-            for n, on in enumerate(self._dependence(node)):
-                if Ref(node.index, n) in useful:
-                    useful |= {node.inputs[i] for i in on}
-        return frozenset(active & useful)
-
-    def _dependence(self, node: Node) -> list[frozenset[int]]:
-        """For each output of a node the inputs that it depends on."""
-        if node.computation is None:
-            return [frozenset(range(len(node.inputs)))] * len(node.outputs)
-        return node.computation.depends(tuple(self.graph.shape(ref) for ref in node.inputs))
 
     def _last_node(self) -> int | None:
         """The node that makes the loss, if nothing else of it matters to the loss."""

@@ -184,6 +184,9 @@ def _arrows(spans: Sequence[Span], lanes: _Lanes, zero: float) -> list[dict[str,
             leaves = _micros(max(maker.began, maker.ended - SHORTEST) - zero)
             # A wait begins before what it waits for is there.
             comes = _micros(max(span.began, min(maker.ended, span.ended - SHORTEST)) - zero)
+            # Spans have a shortest length, by which a maker may seem to end after its user.
+            leaves = max(min(leaves, comes), _micros(maker.began - zero))
+            comes = max(comes, leaves)
             for phase, place, at in (
                 ("s", lanes.main(maker), leaves),
                 ("f", lanes.main(span), comes),

@@ -146,9 +146,15 @@ def lay_out(sent: Sequence[Span]) -> list[Span]:
 
 
 def _latest_ends(sent: Sequence[Span], before: Sequence[tuple[int, ...]]) -> list[float]:
-    """When each had ended at the latest: when it was seen, or its users had ended."""
+    """When each had ended at the latest: when it was seen, or what came after it had ended, its
+    users and the next on its lane."""
     latest = [span.ended for span in sent]
+    following: dict[Lane, float] = {}
     for n in reversed(range(len(sent))):
+        if sent[n].by_device:
+            for lane in sent[n].lanes:
+                latest[n] = min(latest[n], following.get(lane, math.inf))
+            following.update(dict.fromkeys(sent[n].lanes, latest[n]))
         for m in before[n]:
             latest[m] = min(latest[m], latest[n])
     return latest

@@ -88,7 +88,7 @@ def check_format(trace):
         end = ends[number]
         assert (start["name"], start["cat"]) == (end["name"], end["cat"])
         assert end["bp"] == "e"
-        assert start["ts"] <= end["ts"]
+        assert start["ts"] <= end["ts"], (start, end)
         arrows.append((_around(lanes, start), _around(lanes, end)))
     return slices, arrows
 

@@ -49,7 +49,7 @@ def evaluated(tmp_path_factory):
     )
     shown = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "load", lambda path: run)
+        patch.setattr(library, "load", lambda path, **_: run)
         results = evaluate_run(folder, console=Console(file=shown, width=80))
     return folder, results, shown.getvalue()
 
