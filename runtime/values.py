@@ -154,6 +154,8 @@ class Value:
         # Without a lock or a global name, since a value may die anywhere, and when the interpreter
         # ends: whoever gets the number counts it off.
         self._array, held = None, self._held
+        if not held:  # the usual case, and cheaper than the exception
+            return
         try:  # noqa: SIM105
             self._run.system.store.let_go(self._run, self._node, held.pop(), self._client)
         except IndexError:

@@ -38,7 +38,7 @@ def print_whole(result: dict[str, Any], console: Console | None = None) -> None:
     columns = ("inference", "fused ms", "pathways ms", "ratio", "quartiles", "awake")
     console.print(plain_table(columns, rows))
     if "scores" in result:
-        names = list(next(iter(result["scores"].values())))
+        names = ["seen/top1", "seen/top5"]
         rows = [
             [_NAMES[mode], *(f"{scores[name]:.4f}" for name in names)]
             for mode, scores in result["scores"].items()
