@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from .moe import WHATS
+from .plain_table import plain_table
 
 
 def print_pathways(result: dict[str, Any], console: Console | None = None) -> None:
@@ -29,7 +29,7 @@ def print_pathways(result: dict[str, Any], console: Console | None = None) -> No
             "jit/dense",
             "ours",
         )
-        console.print(_table((what, *columns), rows))
+        console.print(plain_table((what, *columns), rows))
         console.print()
     for what in WHATS:
         gains = [
@@ -41,13 +41,13 @@ def print_pathways(result: dict[str, Any], console: Console | None = None) -> No
             for case, found in result["gains"][what].items()
         ]
         columns = (*_GAINS, "rows", "runs", "gradients MB")
-        console.print(_table((f"{what} saves by", *columns), gains))
+        console.print(plain_table((f"{what} saves by", *columns), gains))
         console.print()
     rows = [
         [t["name"], f"{t['value']:.2f}", t["wanted"], "yes" if t["met"] else "NO"]
         for t in result["targets"]
     ]
-    console.print(_table(("target", "measured", "wanted", "met"), rows))
+    console.print(plain_table(("target", "measured", "wanted", "met"), rows))
     s, device, versions = result["settings"], result["device"], result["versions"]
     console.print(
         f"{s['tokens']} and {s['few']} tokens, D={s['width']}, H={s['hidden']}, E={s['experts']}, "
@@ -81,12 +81,3 @@ def _row(result: dict[str, Any], what: str, case: str) -> list[str]:
 def _work(work: dict[str, Any]) -> list[str]:
     jit, ours = work["jit"], work["pathways"]
     return [f"{jit[name]:.0f} → {ours[name]:.0f}" for name in ("rows", "products", "gradient_mb")]
-
-
-def _table(columns: tuple[str, ...], rows: list[list[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for n, column in enumerate(columns):
-        table.add_column(column, justify="right" if n else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table

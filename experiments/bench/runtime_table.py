@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from .plain_table import plain_table
 
 
 def print_runtime(result: dict[str, Any], console: Console | None = None) -> None:
@@ -21,7 +21,7 @@ def print_runtime(result: dict[str, Any], console: Console | None = None) -> Non
             [t["name"], f"{t['value']:.3g}", t["wanted"], "yes" if t["met"] else "NO"]
             for t in result["targets"]
         ]
-        console.print(_table(("target", "measured", "wanted", "met"), rows))
+        console.print(plain_table(("target", "measured", "wanted", "met"), rows))
     s, device, versions = result["settings"], result["device"], result["versions"]
     console.print(
         f"medians of {s['repeats']} rounds in turns; {device['kind']} ({device['platform']}, "
@@ -32,15 +32,6 @@ def print_runtime(result: dict[str, Any], console: Console | None = None) -> Non
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for n, column in enumerate(columns):
-        table.add_column(column, justify="right" if n else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def _dispatch(part: dict[str, Any], console: Console) -> None:
     places = [name for name in ("one device", "all-reduce") if name in part]
     roads = list(part["one device"])
@@ -48,7 +39,7 @@ def _dispatch(part: dict[str, Any], console: Console) -> None:
     for road, found in part["ray"].items():
         said = f"{found['microseconds']:.1f}" if "microseconds" in found else found["skipped"]
         rows.append([f"Ray {road}", said, *[""] * (len(places) - 1)])
-    console.print(_table(("dispatch: µs a node", *places), rows))
+    console.print(plain_table(("dispatch: µs a node", *places), rows))
     for road in ("actors", "compiled"):
         if f"ray_{road}_over_chained" in part:
             console.print(f"Ray {road} over chained: ×{part[f'ray_{road}_over_chained']:.1f}")
@@ -65,7 +56,7 @@ def _parity(part: dict[str, Any], console: Console) -> None:
         ]
         for row in part["rows"]
     ]
-    console.print(_table(("parity: products", "ms a call", "calls", "chained"), rows))
+    console.print(plain_table(("parity: products", "ms a call", "calls", "chained"), rows))
     for road in ("calls", "chained"):
         found = part[f"parity_{road}"]
         said = "never" if found is None else f"from {found:.3f} ms a call"
@@ -82,7 +73,7 @@ def _order(part: dict[str, Any], console: Console) -> None:
         ]
         for row in part["rows"]
     ]
-    console.print(_table(("order: stages", "parallel ms", "sequential ms", "ratio"), rows))
+    console.print(plain_table(("order: stages", "parallel ms", "sequential ms", "ratio"), rows))
 
 
 def _clients(part: dict[str, Any], console: Console) -> None:
@@ -98,7 +89,7 @@ def _clients(part: dict[str, Any], console: Console) -> None:
     ]
     first = f"clients of {part['program']:g} ms"
     columns = (first, "programs/s", "jax threads", "of one", "of jax")
-    console.print(_table(columns, rows))
+    console.print(plain_table(columns, rows))
 
 
 def _shares(part: dict[str, Any], console: Console) -> None:
@@ -110,7 +101,7 @@ def _shares(part: dict[str, Any], console: Console) -> None:
         ]
         for row in part["rows"]
     ]
-    console.print(_table(("shares", "achieved", "furthest"), rows))
+    console.print(plain_table(("shares", "achieved", "furthest"), rows))
 
 
 def _pipeline(part: dict[str, Any], console: Console) -> None:
@@ -125,7 +116,7 @@ def _pipeline(part: dict[str, Any], console: Console) -> None:
         for row in part["rows"]
     ]
     columns = ("gpipe ms", "1f1b ms", "spmd ms", "remat ms", "gpipe/spmd", "1f1b/spmd", "bubble")
-    console.print(_table(("pipeline", *columns), rows))
+    console.print(plain_table(("pipeline", *columns), rows))
 
 
 def _spmd(part: dict[str, Any], console: Console) -> None:
@@ -140,7 +131,7 @@ def _spmd(part: dict[str, Any], console: Console) -> None:
         for row in part["rows"]
     ]
     columns = ("step: devices", "jit ms", "one node ms", "throughput", "quartiles")
-    console.print(_table(columns, rows))
+    console.print(plain_table(columns, rows))
 
 
 _SHOW = {

@@ -142,8 +142,9 @@ def _awake(run: Any, batch: dict[str, np.ndarray], settings: BenchWhole) -> list
     names = list(jax.eval_shape(lambda: task_of(config).blank(1)))
     given = {name: jnp.asarray(batch[name]) for name in names}
     key = jax.random.key(0)
-    lowered = lower(objective, run.params, given, key)
-    jax.block_until_ready(lowered(*lowered.split(run.params, given, key)))
+    params = jax.device_put(run.params)
+    lowered = lower(objective, params, given, key)
+    jax.block_until_ready(lowered(*lowered.split(params, given, key)))
     return [int((counts > 0).sum()) for counts in lowered.awake()]
 
 
