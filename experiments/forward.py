@@ -104,9 +104,8 @@ class Forward:
         found = jax.block_until_ready(self._by(chooser.now, given))
         chooser.saw(time.perf_counter() - began)
         if chooser.decided and "some layers" not in chooser.trials:
-            lowered = self._lowered(given)
-            layers = worth_apart(lowered, train=False)
-            if 0 < len(layers) < len(lowered.switches):
+            layers = self._some_layers(given)
+            if layers:
                 self._apart[shapes] = layers
                 chooser.add("some layers", warm=2)
         return found
@@ -117,6 +116,12 @@ class Forward:
         layers = self._apart[_shapes(given)] if execution == "some layers" else None
         lowered = self._lowered(given, layers)
         return arrays(lowered(self._placed.apart(lowered), *given))
+
+    def _some_layers(self, given: tuple[Any, ...]) -> tuple[int, ...]:
+        """Those that are faster apart by what the last batch was; none if all are, or no one."""
+        lowered = self._lowered(given)
+        layers = worth_apart(lowered, train=False)
+        return layers if len(layers) < len(lowered.switches) else ()
 
     def _lowered(self, given: tuple[Any, ...], layers: tuple[int, ...] | None = None) -> Lowered:
         tree = jax.tree.map(_shape, self._placed.params)

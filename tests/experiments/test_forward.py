@@ -22,7 +22,12 @@ CONFIG = ModelConfig(
 
 
 @pytest.mark.parametrize(
-    ("layers", "ways"), [((), 2), ((0, 1), 2), ((1,), 3)], ids=["none", "all", "some"]
+    ("layers", "ways"),
+    [
+        pytest.param((), 2, id="none", marks=pytest.mark.slow),
+        pytest.param((0, 1), 2, id="all", marks=pytest.mark.slow),
+        pytest.param((1,), 3, id="some"),
+    ],
 )
 def test_the_cost_model_may_add_a_third_way(monkeypatch, layers, ways):
     images = jax.random.randint(jax.random.key(0), (2, 16, 16, 3), 0, 255).astype("uint8")

@@ -74,7 +74,7 @@ def assert_close(found, wanted):
     )
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("there", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_batch_without_text_runs_nothing_of_the_text(there):
     params, images, texts = batch()
     real = jnp.full(texts.shape, there)
