@@ -244,8 +244,7 @@ class _Differentiated:
             f"{node.name} and backward",
         )
         outs, cotangents = made.call(computation, (inputs,))
-        for n, cotangent in zip(moving, cotangents, strict=True):
-            pieces.setdefault(node.inputs[n], []).append(cotangent)
+        _give(pieces, [node.inputs[n] for n in moving], cotangents)
         return outs
 
     def _specs(self, flat: FlatComputation, node: Node, moving: list[int]) -> _Specs:
@@ -267,10 +266,7 @@ class _Differentiated:
         outs = [n for n in range(len(node.outputs)) if Ref(node.index, n) in pieces]
         if not outs:
             return
-        given = [
-            [piece.tree() if isinstance(piece, _Spread) else piece for piece in found]
-            for found in (pieces.pop(Ref(node.index, n)) for n in outs)
-        ]
+        given = _taken(pieces, [Ref(node.index, n) for n in outs])
         recipe = jax.tree.structure(given)
         specs = self._specs(flat, node, moving)
         along = [
@@ -287,8 +283,7 @@ class _Differentiated:
         )
         inputs = [values[ref] for ref in node.inputs]
         cotangents = made.call(computation, (inputs, given))
-        for n, cotangent in zip(moving, cotangents, strict=True):
-            pieces.setdefault(node.inputs[n], []).append(cotangent)
+        _give(pieces, [node.inputs[n] for n in moving], cotangents)
 
     def _pull_saved(
         self,
@@ -300,19 +295,14 @@ class _Differentiated:
     ) -> None:
         saving, moving = self._saving[node.index], self._moving(node)
         refs = [Ref(node.index, n) for n in range(len(node.outputs))]
-        given = [
-            [piece.tree() if isinstance(piece, _Spread) else piece for piece in pieces.pop(ref)]
-            for ref in refs
-            if ref in self.flows
-        ]
+        given = _taken(pieces, [ref for ref in refs if ref in self.flows])
         inputs = [values[node.inputs[n]] for n in saving.inputs]
         results = [values[refs[n]] for n in saving.results]
         key = ("saved", node.index, jax.tree.structure(given))
         name = f"{node.name} backward"
         back = self._computation(key, saving.backward, node, None, None, name)
         cotangents = made.call(back, (kept[node.index], inputs, results, given))
-        for n, cotangent in zip(moving, cotangents, strict=True):
-            pieces.setdefault(node.inputs[n], []).append(cotangent)
+        _give(pieces, [node.inputs[n] for n in moving], cotangents)
 
     def _pull_conditional(
         self,
@@ -382,6 +372,20 @@ class _Differentiated:
                 fn, node.slice, name=name, in_specs=in_specs, out_specs=out_specs
             )
         return self._back[key]
+
+
+def _taken(pieces: dict[Ref, list[Any]], refs: Sequence[Ref]) -> list[list[Any]]:
+    """The pieces of these values' cotangents, which are then forgotten."""
+    return [
+        [piece.tree() if isinstance(piece, _Spread) else piece for piece in pieces.pop(ref)]
+        for ref in refs
+    ]
+
+
+def _give(pieces: dict[Ref, list[Any]], refs: Sequence[Ref], cotangents: Sequence[Traced]) -> None:
+    """A further piece for each of these values."""
+    for ref, cotangent in zip(refs, cotangents, strict=True):
+        pieces.setdefault(ref, []).append(cotangent)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,11 +43,10 @@ class Cold(Protocol):
         ...
 
 
-class InMemory:
-    """Items as NumPy arrays, shared with the caller: not to be written to any more."""
+class _Held:
+    """Items that are in memory already."""
 
-    def __init__(self, items: Mapping[Key, Tree]):
-        self._items = {key: jax.tree.map(np.asarray, tree) for key, tree in items.items()}
+    _items: dict[Key, Tree]
 
     def keys(self) -> Collection[Key]:
         return self._items.keys()
@@ -65,7 +64,14 @@ class InMemory:
         self._items = {}
 
 
-class PinnedHost:
+class InMemory(_Held):
+    """Items as NumPy arrays, shared with the caller: not to be written to any more."""
+
+    def __init__(self, items: Mapping[Key, Tree]):
+        self._items = {key: jax.tree.map(np.asarray, tree) for key, tree in items.items()}
+
+
+class PinnedHost(_Held):
     """Items in the devices' pinned host memory, from where they are fetched without a detour.
 
     Args:
@@ -81,25 +87,10 @@ class PinnedHost:
         items: Iterable[tuple[Key, Tree]],
         places: Callable[[Key], jax.sharding.Sharding],
     ):
-        self._items: dict[Key, Tree] = {}
+        self._items = {}
         for key, tree in items:
             # Waits, so that the caller's copies need not all be alive at once.
             self._items[key] = jax.block_until_ready(jax.device_put(tree, pinned(places(key))))
-
-    def keys(self) -> Collection[Key]:
-        return self._items.keys()
-
-    def shapes(self, key: Key) -> Tree:
-        return shapes_of(item(self._items, key))
-
-    def read(self, key: Key) -> Tree:
-        return item(self._items, key)
-
-    def expect(self, keys: Iterable[Key]) -> None:
-        """They are here."""
-
-    def close(self) -> None:
-        self._items = {}
 
 
 def pinned(place: jax.sharding.Sharding) -> jax.sharding.Sharding:
