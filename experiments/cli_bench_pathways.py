@@ -35,8 +35,8 @@ def bench_pathways(arguments: Sequence[str]) -> int:
     check_pathways(options.config, options.only)
 
     # Both before JAX is imported; each begins the process again at most once.
-    from .bench.runtime_devices import restart_with_devices
     from .huge_pages import restart_with_huge_pages
+    from .virtual_devices import restart_with_devices
 
     restart_with_devices(max(options.config.devices))
     restart_with_huge_pages()

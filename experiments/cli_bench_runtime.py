@@ -34,8 +34,8 @@ def bench_runtime(arguments: Sequence[str]) -> int:
     check_runtime(options.config, options.only)
 
     # Both before JAX is imported; each begins the process again at most once.
-    from .bench.runtime_devices import restart_with_devices
     from .huge_pages import restart_with_huge_pages
+    from .virtual_devices import restart_with_devices
 
     restart_with_devices(options.config.devices)
     restart_with_huge_pages()

@@ -54,7 +54,7 @@ def trace(arguments: Sequence[str]) -> int:
     out = options.out or options.run / "trace"
     check_new(out)
 
-    from .bench.runtime_devices import restart_with_devices
+    from .virtual_devices import restart_with_devices
 
     if options.devices is not None:
         restart_with_devices(options.devices)

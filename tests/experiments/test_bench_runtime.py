@@ -9,13 +9,13 @@ from byways.experiments import cli
 from byways.experiments.bench import runtime as bench
 from byways.experiments.bench import runtime_clients, runtime_ray
 from byways.experiments.bench.runtime import bench_runtime
-from byways.experiments.bench.runtime_devices import environment_with_devices
 from byways.experiments.bench.runtime_parity import _parity
 from byways.experiments.bench.runtime_settings import NAMES, BenchRuntime, check_runtime
 from byways.experiments.bench.runtime_table import print_runtime
 from byways.experiments.bench.runtime_targets import targets
 from byways.experiments.bench.runtime_work import products
 from byways.experiments.errors import UsageError
+from byways.experiments.virtual_devices import environment_with_devices
 
 TINY = BenchRuntime(
     nodes=4,

@@ -1,7 +1,6 @@
 """`byways trace`: a step and an inference of a run, as traces that obey the format."""
 
 import contextlib
-import dataclasses
 import io
 import json
 import re
@@ -14,12 +13,8 @@ from byways.experiments.run_folder import RunFolder
 from byways.experiments.trace_run import trace_run, why_whole
 
 from ..runtime.trace_format import check_format, overlaps
+from .pathways_cases import with_moe
 from .tiny import TINY
-
-
-def with_moe(config, **changes):
-    moe = dataclasses.replace(config.model.moe, **changes)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, moe=moe))
 
 
 @pytest.fixture(scope="module")
