@@ -1,0 +1,1 @@
+"""Runs beside each other: intervals over seeds, paired differences, learning curves."""
