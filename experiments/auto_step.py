@@ -1,6 +1,6 @@
-"""`auto`: a run tries both executions at its start, and goes on with the faster.
+"""`auto`: a run tries its executions at its start, and goes on with the fastest.
 
-Both do the same steps of the same run, so that nothing is lost by trying. Which one is faster
+All do the same steps of the same run, so that nothing is lost by trying. Which one is fastest
 depends on the machine and its load: another process may choose otherwise, and differs in rounding.
 """
 
@@ -16,59 +16,69 @@ from .chooser import Chooser
 from .config import Experiment
 from .train_state import State, Training
 
+# Steps of the third that are not timed, since they compile.
+_WARM_SOME = 4
+
 
 def prepare_auto(config: Experiment) -> Training:
-    """As `prepare_pathways` and `train_state.prepare`, whichever turns out to be faster.
+    """As `train_state.prepare` and `prepare_pathways`, whichever turns out to be faster; where the
+    cost model finds that some layers are faster apart and some are not, that is a third to try.
 
     The state of its steps is an `execution`, and that one's `state`.
 
     Raises:
         ConfigError: as both.
     """
-    from .pathways_step import prepare_pathways
+    from .pathways_step import PathwaysStep
     from .train_state import prepare
 
-    both = {"fused": prepare(config), "pathways": prepare_pathways(config)}
+    apart = PathwaysStep(config)
+    ways = {"fused": prepare(config), "pathways": apart.training()}
     chooser = Chooser()
 
     def enter(state: State) -> State:
-        return made(chooser.now, both[chooser.now].enter(state))
+        return made(chooser.now, ways[chooser.now].enter(state))
 
     def made(name: str, inner: State) -> State:
         return {"execution": name, "state": inner}
 
     def canonical(state: State) -> State:
-        return both[state["execution"]].canonical(state["state"])
+        return ways[state["execution"]].canonical(state["state"])
 
     def step(state: State, batch: dict[str, Any]) -> tuple[State, Array]:
         name, inner = state["execution"], state["state"]
         if name != chooser.now:
-            whole = both[name].canonical(inner)
+            whole = ways[name].canonical(inner)
             name = chooser.now
-            inner = both[name].enter(jax.device_put(whole, both[name].home))
+            inner = ways[name].enter(jax.device_put(whole, ways[name].home))
         if chooser.decided:
-            inner, loss = both[name].step(inner, both[name].put(batch))
+            inner, loss = ways[name].step(inner, ways[name].put(batch))
             return made(name, inner), loss
         jax.block_until_ready(jax.tree.leaves(inner))
         began = time.perf_counter()
-        inner, loss = both[name].step(inner, both[name].put(batch))
+        inner, loss = ways[name].step(inner, ways[name].put(batch))
         jax.block_until_ready((jax.tree.leaves(inner), loss))
         chooser.saw(time.perf_counter() - began)
+        if chooser.decided and len(ways) == 2:
+            layers = apart.worth_apart()
+            if 0 < len(layers) < len(apart.lowered.switches):
+                ways["some layers"] = PathwaysStep(config, only=layers).training()
+                chooser.add("some layers", warm=_WARM_SOME)
         return made(name, inner), loss
 
     def read(state: State) -> tuple[dict[str, Array], State]:
         name = state["execution"]
-        metrics, inner = both[name].read(state["state"])
+        metrics, inner = ways[name].read(state["state"])
         return metrics, made(name, inner)
 
     return Training(
-        task=both["fused"].task,
-        start=both["fused"].start,
+        task=ways["fused"].task,
+        start=ways["fused"].start,
         step=step,
         put=lambda batch: batch,  # pyright: ignore[reportArgumentType]
         read=read,
-        home=both["fused"].home,
+        home=ways["fused"].home,
         enter=enter,
         canonical=canonical,
-        params=lambda state: both[state["execution"]].params(state["state"]),
+        params=lambda state: ways[state["execution"]].params(state["state"]),
     )

@@ -18,7 +18,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
-from ..models import PerExpert, lower
+from ..models import PerExpert, lower, worth_apart
 from ..runtime import arrays
 from .across_experts import ALL_GIVEN, NORM_GIVEN, Across, Blocks
 from .config import Experiment
@@ -44,22 +44,21 @@ from .train_state import (
 _MEANS: dict[str, Means] = {"palm": "params", "adafactor": "params and updates"}
 
 
-def prepare_pathways(config: Experiment, together: int = 8) -> Training:
+def prepare_pathways(config: Experiment) -> Training:
     """As `train_state.prepare`, by pathways; `config.devices` are the homes of the experts, and the
     first of them that of everything else.
 
     Args:
         config: of a sparse model, dropless.
-        together: so many experts of one size share a program in the optimiser's step.
 
     Raises:
         ConfigError: the devices are not there, a frozen place is not in the model, or the optimiser
             mixes experts.
     """
-    return _Pathways(config, together).training()
+    return PathwaysStep(config).training()
 
 
-class _Pathways:
+class PathwaysStep:
     """The parts of the step.
 
     The state: `trained` and `frozen` parameters by place, with a `PerExpert` for each that holds
@@ -67,7 +66,16 @@ class _Pathways:
     `step` and `interval` as in the canonical state.
     """
 
-    def __init__(self, config: Experiment, together: int):
+    def __init__(self, config: Experiment, together: int = 8, only: tuple[int, ...] | None = None):
+        """Args:
+        config: as of `prepare_pathways`.
+        together: so many experts of one size share a program in the optimiser's step.
+        only: numbers of the sparse layers whose experts are apart; None is all. Those of the others
+            are run, differentiated and updated whole, with what lies between.
+
+        Raises:
+            ConfigError: as `prepare_pathways`.
+        """
         self.config = config
         self.devices = tuple(local_mesh(config.devices).devices.flat)
         self.exact = config.expert_updates == "exact"
@@ -83,7 +91,7 @@ class _Pathways:
         self.places = {name: mask[name] for name in flat}
         self.blank = jax.eval_shape(lambda: self.task.blank(config.batch_size))
         args = (*self._sorted(flat), self.blank, jax.ShapeDtypeStruct((), jnp.int32))
-        self.lowered = lower(self._loss, *args, devices=self.devices)
+        self.lowered = lower(self._loss, *args, devices=self.devices, only=only)
         names = [path[1].key for path, _ in jax.tree_util.tree_leaves_with_path(args[:2])]  # pyright: ignore
         self.experts = frozenset(names[i] for i in self.lowered.experts)
         trained = args[0]
@@ -105,6 +113,10 @@ class _Pathways:
         )
         self.gradient = self.lowered.value_and_grad(0)
         self.rest = jax.jit(self._rest, donate_argnums=(0, 1, 2, 3, 4))
+
+    def worth_apart(self) -> tuple[int, ...]:
+        """Sparse layers that the cost model finds faster apart, by the counts of the last step."""
+        return worth_apart(self.lowered, train=True)
 
     def training(self) -> Training:
         """The step with its canonical state."""

@@ -1,14 +1,16 @@
-"""`byways bench auto`: whether the cost model takes the faster way, over many sizes of a layer."""
+"""`byways bench auto`: whether `auto` takes the faster way, over many sizes of a layer."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from ...models import Calibration, LayerWork, calibrate
+from ..chooser import Chooser
 from .auto_settings import BenchAuto, check_auto
 from .moe import WHATS, circumstances
 from .pathways_layer import Case, dataflow, jitted, make_case
@@ -18,19 +20,19 @@ from .rounds import time_rounds
 
 
 def bench_auto(settings: BenchAuto) -> dict[str, Any]:
-    """Times each layer both ways on one device, and asks the cost model.
+    """Times each layer both ways on one device, and lets both of `auto`'s means choose.
 
-    The model was calibrated on a layer of another size before the sweep, and is given the counts.
-    What `auto` takes is the way that it chose. Choosing is told apart: whoever runs batches knows
-    the counts of earlier ones, and chooses while the devices are at work.
+    `tried` is the way that a run takes: it times some of its own calls. `model` is what the cost
+    model says of the layer's counts, which chooses among layers; it was calibrated on a layer of
+    another size before the sweep. Both choose before the rounds by which they are judged.
 
     Returns:
         `rows`: [{"tokens", "width", "experts", "awake", "what", "fused", "pathways": ms,
         "estimated": {"fused", "pathways"}: ms of the model, which leaves out what both do,
-        "chosen", "of_best": time of `auto` over that of the better way}]; `within`: share of rows
-        whose `of_best` is within the tolerance; `worst`; `fused_of_best` and
-        `pathways_of_best`: the mean of a way's time over the better one's, were it taken always,
-        and `auto_of_best`; `calibration`: seconds that it took; `choosing`: microseconds;
+        "tried", "model": ways, "of_best": {"tried", "model"}: the way's time over that of the
+        better one}]; by means, `within`: share of rows whose `of_best` is within the tolerance,
+        and `worst`; `of_best`: the means over rows of `of_best`, and of always `fused` and always
+        `pathways`; `calibration`: seconds that it took; `choosing`: microseconds of the model;
         `settings`, `device`, `versions`, `load`.
 
     Raises:
@@ -46,18 +48,19 @@ def bench_auto(settings: BenchAuto) -> dict[str, Any]:
             row, took = _row(layer, case, what, costs, settings.repeats)
             rows.append(row)
             choosing.append(took)
-    share = sum(row["of_best"] <= 1 + settings.tolerance for row in rows) / len(rows)
-    means = {
-        f"{way}_of_best": sum(row[way] / min(row["fused"], row["pathways"]) for row in rows)
-        / len(rows)
-        for way in ("fused", "pathways")
-    }
+    means = ("tried", "model")
     return {
         "rows": rows,
-        "within": share,
-        "worst": max(row["of_best"] for row in rows),
-        **means,
-        "auto_of_best": sum(row["of_best"] for row in rows) / len(rows),
+        "within": {
+            by: sum(row["of_best"][by] <= 1 + settings.tolerance for row in rows) / len(rows)
+            for by in means
+        },
+        "worst": {by: max(row["of_best"][by] for row in rows) for by in means},
+        "of_best": {by: sum(row["of_best"][by] for row in rows) / len(rows) for by in means}
+        | {
+            way: sum(row[way] / min(row["fused"], row["pathways"]) for row in rows) / len(rows)
+            for way in ("fused", "pathways")
+        },
         "calibration": costs.seconds,
         "choosing": 1e6 * sorted(choosing)[len(choosing) // 2],
         **circumstances(settings),
@@ -72,13 +75,14 @@ def _row(
         "fused": jitted(case, what, "blocked", {}),
         "pathways": dataflow(case, what, jax.devices()[:1]),
     }
-    rounds = time_rounds(roads, repeats)
+    tried = _tried(roads)
     counts = tuple(case.counts.tolist())
     begin = time.perf_counter()
     work = LayerWork(counts, layer.width, layer.hidden, layer.tokens)
-    chosen = costs.choose(work, what == "train")
+    model = costs.choose(work, what == "train")
     took = time.perf_counter() - begin
-    best = min(roads, key=rounds.median)
+    rounds = time_rounds(roads, repeats)
+    best = rounds.median(min(roads, key=rounds.median))
     row = {
         "tokens": layer.tokens,
         "width": layer.width,
@@ -89,7 +93,20 @@ def _row(
         "estimated": {
             name: 1e3 * seconds for name, seconds in costs.estimate(work, what == "train").items()
         },
-        "chosen": chosen,
-        "of_best": rounds.median(chosen) / rounds.median(best),
+        "tried": tried,
+        "model": model,
+        "of_best": {
+            by: rounds.median(way) / best for by, way in (("tried", tried), ("model", model))
+        },
     }
     return row, took
+
+
+def _tried(roads: Mapping[str, Callable[[], Any]]) -> str:
+    """The way that a run takes, after it has timed calls of both."""
+    chooser = Chooser()
+    while not chooser.decided:
+        began = time.perf_counter()
+        roads[chooser.now]()
+        chooser.saw(time.perf_counter() - began)
+    return chooser.now

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_COLUMNS = ("T", "D", "E", "awake", "fused ms", "pathways ms", "auto takes", "of the better")
+_COLUMNS = ("T", "D", "E", "awake", "fused", "pathways", "tried", "model")
 
 
 def print_auto(result: dict[str, Any], console: Console | None = None) -> None:
@@ -16,30 +16,37 @@ def print_auto(result: dict[str, Any], console: Console | None = None) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for n, column in enumerate(("", *_COLUMNS)):
         table.add_column(column, justify="right" if n else "left", no_wrap=True)
-    tolerance = result["settings"]["tolerance"]
+    most = 1 + result["settings"]["tolerance"]
     for row in result["rows"]:
-        of_best = f"{row['of_best']:.3f}"
+        cells = []
+        for by, ratio in row["of_best"].items():
+            shown = f"{ratio:.3f}"
+            cells.append(f"{row[by]} {shown}" if ratio <= most else f"[bold]{row[by]} {shown}[/]")
         table.add_row(
             row["what"],
             *(str(row[name]) for name in ("tokens", "width", "experts", "awake")),
             *(f"{row[name]:.2f}" for name in ("fused", "pathways")),
-            row["chosen"],
-            of_best if row["of_best"] <= 1 + tolerance else f"[bold]{of_best}[/]",
+            *cells,
         )
     console.print(table)
+    mean = result["of_best"]
+    for by, name in (("tried", "auto, which tries"), ("model", "the cost model alone")):
+        console.print(
+            f"{name}: within {100 * (most - 1):.0f} % of the better way in "
+            f"{100 * result['within'][by]:.0f} % of the rows, at worst "
+            f"{result['worst'][by]:.2f}, on average {mean[by]:.3f}",
+            highlight=False,
+        )
     console.print(
-        f"auto within {100 * tolerance:.0f} % of the better way in {100 * result['within']:.0f} % "
-        f"of the rows, at worst {result['worst']:.2f}; on average {result['auto_of_best']:.3f}, "
-        f"always fused {result['fused_of_best']:.2f}, always pathways "
-        f"{result['pathways_of_best']:.2f}",
+        f"always fused: {mean['fused']:.2f} on average; always pathways: {mean['pathways']:.2f}",
         highlight=False,
     )
     s, device, versions = result["settings"], result["device"], result["versions"]
     console.print(
-        f"H=4D, K=1, float32, medians of {s['repeats']} rounds in turns; calibrated in "
-        f"{result['calibration']:.1f} s, chosen in {result['choosing']:.0f} µs; {device['kind']} "
-        f"({device['platform']}, {device['cpus']} cores), JAX {versions['jax']}, Python "
-        f"{versions['python']}, load {result['load']:.1f}",
+        f"Milliseconds; H=4D, K=1, float32, medians of {s['repeats']} rounds in turns; "
+        f"calibrated in {result['calibration']:.1f} s, chosen in {result['choosing']:.0f} µs; "
+        f"{device['kind']} ({device['platform']}, {device['cpus']} cores), JAX {versions['jax']}, "
+        f"Python {versions['python']}, load {result['load']:.1f}",
         style="dim",
         highlight=False,
     )

@@ -159,12 +159,16 @@ def test_auto_takes_what_the_model_says(monkeypatch, capsys):
     monkeypatch.setattr(auto, "calibrate", lambda: costs)
     settings = BenchAuto(tokens=(16,), widths=(8,), experts=(4,), awake=(2,), repeats=2)
     found = bench_auto(settings)
-    assert [(row["what"], row["chosen"]) for row in found["rows"]] == [
+    assert [(row["what"], row["model"]) for row in found["rows"]] == [
         ("forward", "pathways"),
         ("train", "fused"),
     ]
-    assert all(row["of_best"] >= 1 for row in found["rows"])
-    assert found["worst"] == max(row["of_best"] for row in found["rows"])
+    for row in found["rows"]:
+        best = min(row["fused"], row["pathways"])
+        for by in ("tried", "model"):
+            assert row["of_best"][by] == row[row[by]] / best
+    for by in ("tried", "model"):
+        assert found["worst"][by] == max(row["of_best"][by] for row in found["rows"])
     assert found["rows"][0]["awake"] == 2
     print_auto(found)
     shown = " ".join(capsys.readouterr().out.split())

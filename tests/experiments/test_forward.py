@@ -37,7 +37,7 @@ def test_the_cost_model_may_add_a_third_way(monkeypatch, layers, ways):
     monkeypatch.setattr(forward, "worth_apart", lambda lowered, train: layers)
     run = forward.Forward(image_embedding, CONFIG, params, "auto")
     given = np.asarray(images), np.ones(2, bool)
-    found = [np.asarray(run(*given)) for _ in range(12)]
+    found = [np.asarray(run(*given)) for _ in range(40)]
     (chooser,) = run._choosers.values()
     assert chooser.decided
     assert len(chooser.trials) == ways

@@ -17,6 +17,7 @@ from byways.experiments.config_files import fingerprint
 from byways.experiments.evaluation.evaluate_classes import evaluate_classifier
 from byways.experiments.forward import Forward, Placed, in_flight
 from byways.experiments.library import Trained, image_embedding, load, read_run, untrained_run
+from byways.experiments.pathways_step import PathwaysStep
 from byways.experiments.prepare import prepare
 from byways.experiments.train import train
 from byways.experiments.train_state import initial_params
@@ -113,23 +114,61 @@ def test_auto_goes_on_with_the_faster_of_a_forward_pass(monkeypatch):
     forward = Forward(image_embedding, LIMOE.model, Placed({"w": np.zeros(2)}), "auto")
     monkeypatch.setattr(Forward, "_by", lambda self, how, given: asked.append(how) or np.zeros(1))
     monkeypatch.setattr(Forward, "_some_layers", lambda self, given: ())
-    for _ in range(12):
+    for _ in range(30):
         forward(np.zeros((2, 2)))
     assert asked[:7] == ["fused"] * 3 + ["pathways"] * 4
-    assert len(set(asked[7:])) == 1
+    assert len(set(asked[23:])) == 1  # close ones are timed up to eight times each
     dense = cases.with_moe(LIMOE, placement="none").model
     assert Forward(image_embedding, dense, {}, "auto")._execution == "fused"
 
 
-def test_the_chooser_takes_the_smaller_median():
-    chooser, asked = Chooser({"fused": 1, "pathways": 2}, timed=3), []
-    times = {"fused": [9.0, 2.0, 2.0, 50.0], "pathways": [9.0, 9.0, 1.0, 60.0, 3.0]}
+@pytest.mark.slow
+def test_auto_may_train_with_some_layers_apart(runs, tmp_path, monkeypatch):
+    """The third way, where the cost model proposes one, does the same steps."""
+    monkeypatch.setattr(PathwaysStep, "worth_apart", lambda self: (1,))
+    made = []
+    added = Chooser.add
+    monkeypatch.setattr(
+        Chooser, "add", lambda *args, **how: made.append(args) or added(*args, **how)
+    )
+    steps = 20
+    for execution in ("fused", "auto"):
+        config = dataclasses.replace(executed(execution), steps=steps)
+        train(config, tmp_path / execution)
+    assert made
+    assert_close(tmp_path / "auto", tmp_path / "fused")
+
+
+def chosen(chooser, times):
+    """The executions that are asked for, given how long each takes in turn."""
+    asked = []
     while not chooser.decided:
         asked.append(chooser.now)
         chooser.saw(times[chooser.now].pop(0))
+    return asked
+
+
+def test_the_chooser_takes_the_smaller_median():
+    chooser = Chooser({"fused": 1, "pathways": 2}, timed=3)
+    times = {"fused": [9.0, 2.0, 2.0, 50.0], "pathways": [9.0, 9.0, 1.0, 60.0, 3.0]}
     # Medians of (2, 2, 50) and of (1, 60, 3): 2 and 3.
-    assert asked == ["fused"] * 4 + ["pathways"] * 5
+    assert chosen(chooser, times) == ["fused"] * 4 + ["pathways"] * 5
     assert chooser.now == "fused"
+
+
+def test_the_chooser_times_close_ones_more_often():
+    chooser = Chooser({"fused": 0, "pathways": 0, "slow": 0}, timed=2)
+    times = {
+        "fused": [1.0, 1.0, 7.0, *[1.0] * 6],  # the third, after another's, is not counted
+        "pathways": [1.1, 1.1, 7.0, *[0.9] * 6],
+        "slow": [3.0, 3.0],
+    }
+    asked = chosen(chooser, times)
+    assert asked == (
+        ["fused"] * 2 + ["pathways"] * 2 + ["slow"] * 2 + ["fused"] * 7 + ["pathways"] * 7
+    )
+    assert len(chooser.trials["fused"].seconds) == 8
+    assert chooser.now == "pathways"  # 0.9 six times of eight
 
 
 @pytest.mark.parametrize(
