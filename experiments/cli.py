@@ -43,10 +43,30 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "score a run of any kind, and its routing",
     ),
     "report": Command("report", "RUN", "write a run's report: one HTML page"),
+    "sweep": Command(
+        "sweep",
+        "FILE|NAME [--dry-run] [--commands] [--workers N]",
+        "train and score many runs, a process each",
+    ),
+    "compare": Command(
+        "compare",
+        "RUN… [--metric KEY …] [--html FILE]",
+        "set runs beside each other, with intervals over seeds",
+    ),
+    "claims": Command(
+        "claims",
+        "[NAME …] [--quick] [--dry-run]",
+        "test the papers' claims, and write what was found",
+    ),
     "trace": Command(
         "trace",
         "RUN [--devices N] [--batch N]",
         "record a step and an inference for Perfetto",
+    ),
+    "score": Command(
+        "score",
+        "SOURCE --task TASK --data.name NAME",
+        "score any model on any data: zero-shot, retrieval, probes",
     ),
     "few-shot": Command(
         "few_shot",

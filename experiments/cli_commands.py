@@ -133,6 +133,34 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
+def sweep(arguments: Sequence[str]) -> int:
+    """`byways sweep FILE|NAME [options]`"""
+    from .cli_sweep import sweep as run
+
+    return run(arguments)
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """`byways compare RUN… [options]`"""
+    from .cli_compare import compare as run
+
+    return run(arguments)
+
+
+def claims(arguments: Sequence[str]) -> int:
+    """`byways claims [NAME …] [options]`"""
+    from .cli_claims import claims as run
+
+    return run(arguments)
+
+
+def score(arguments: Sequence[str]) -> int:
+    """`byways score SOURCE --task TASK [options]`"""
+    from .cli_score import score as run
+
+    return run(arguments)
+
+
 def trace(arguments: Sequence[str]) -> int:
     """`byways trace RUN [--out DIR] [--batch N] [--devices N]`"""
     from .cli_trace import trace as run
