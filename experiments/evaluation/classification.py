@@ -125,6 +125,35 @@ class ClassScores:
         np.add.at(hits, true, np.where(true == predicted, self.cell_count, 0))
         return np.where(many > 0, hits / np.maximum(many, 1), np.nan)
 
+    def mean_confidence(self) -> float:
+        """Mean softmax of the predicted class.
+
+        Raises:
+            ValueError: nothing was counted.
+        """
+        return int(self.bin_confidence.sum()) * _UNIT / self._count()
+
+    def reliability(self) -> list[dict[str, Any]]:
+        """The reliability diagram: of each bin of confidence that has images, what came true.
+
+        Returns:
+            {"from", "to" (ends of the bin), "count" (images), "confidence" (their mean),
+            "accuracy" (a fraction)} by ascending confidence.
+        """
+        many, found = len(self.bin_count), []
+        for number, count in enumerate(self.bin_count.tolist()):
+            if count:
+                found.append(
+                    {
+                        "from": number / many,
+                        "to": (number + 1) / many,
+                        "count": count,
+                        "confidence": int(self.bin_confidence[number]) * _UNIT / count,
+                        "accuracy": int(self.bin_hits[number]) / count,
+                    }
+                )
+        return found
+
     def calibration_error(self) -> float:
         """Expected calibration error: |accuracy - mean confidence| over bins, by their images.
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, UInt8
 
 from .baselines import chance_top_k
+from .confidence import top_probabilities
 from .metrics import TopK, label_ranks, top_candidates
 from .retrieval import pair_captions, retrieval_recall
 from .text import Templates
@@ -171,17 +172,27 @@ def predictions(
     candidates: Candidates,
     concept_held_out: Bool[np.ndarray, "concepts"],
     k: int = 5,
+    scale: float | None = None,
 ) -> dict[str, list]:
     """Per image, what the report draws: the k nearest names with their scores.
 
+    Args:
+        scores: cosines with all candidates.
+        drawings: the images.
+        candidates: the names.
+        concept_held_out: of each concept.
+        k: names to keep.
+        scale: inverse temperature; None where the model has none.
+
     Returns:
         Parallel lists over images: `id`, `concept`, `target` (candidate), `held_out`,
-        `rank` (0 is right), `top` (k candidates, best first) and `score` (their cosines).
+        `rank` (0 is right), `top` (k candidates, best first), `score` (their cosines) and, with
+        a scale, `probability` (their softmax over all candidates).
     """
     target = candidates.of_concept[drawings.concepts]
     top = top_candidates(scores, k)
     cosine = np.take_along_axis(scores, top, axis=1)
-    return {
+    found = {
         "id": drawings.ids.tolist(),
         "concept": drawings.concepts.tolist(),
         "target": target.tolist(),
@@ -190,6 +201,10 @@ def predictions(
         "top": top.tolist(),
         "score": [[round(float(c), 4) for c in row] for row in cosine],
     }
+    if scale is not None:
+        sure = top_probabilities(scores, top, scale)
+        found["probability"] = [[round(float(p), 4) for p in row] for row in sure]
+    return found
 
 
 def concept_captions(

@@ -20,6 +20,7 @@ from ..config import ClassificationConfig, ContrastiveConfig, Execution, kind_of
 from ..execution import check_forward
 from ..files import write_bytes, write_json
 from ..run_folder import RunFolder
+from .confidence import inverse_temperature
 from .kind_tables import class_tables, language_tables
 from .protocol import VALIDATION_ARTIST, DemoData, evaluate_model
 from .routing_stats import measure_routing, paired_batches
@@ -58,7 +59,11 @@ def evaluate_loaded(run: Run, templates: Templates) -> tuple[dict[str, Any], dic
     data, size = emoji_art(run.config.data), run.config.model.image_size
     examples = load_data(data, size)
     results, predicted = evaluate_model(
-        run.embed_images, run.embed_texts, demo_data(examples, data, size), templates
+        run.embed_images,
+        run.embed_texts,
+        demo_data(examples, data, size),
+        templates,
+        scale=inverse_temperature(run.config.model, run.params),
     )
     rows = examples.rows(artist=VALIDATION_ARTIST)
     batches = paired_batches(examples, rows, run.tokenizer, run.config)

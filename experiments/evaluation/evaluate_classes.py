@@ -74,7 +74,7 @@ def evaluate_classifier(
             [int(cell) // state.classes, int(cell) % state.classes, int(many)]
             for cell, many in zip(state.cells, state.cell_count, strict=True)
         ],
-        "calibration": _bins(state),
+        "calibration": state.reliability(),
         "baselines": class_baselines(data, split),
         "settings": [],
     }
@@ -185,22 +185,3 @@ def _classify(
         "top": top[order].tolist(),
         "score": np.round(score[order], 4).tolist(),
     }
-
-
-def _bins(state: ClassScores) -> list[dict[str, Any]]:
-    """The reliability diagram: of each bin of confidence that has images, what came true."""
-    found = []
-    many = len(state.bin_count)
-    for number, count in enumerate(state.bin_count.tolist()):
-        if count:
-            confidence = int(state.bin_confidence[number]) * 2.0**-32 / count
-            found.append(
-                {
-                    "from": number / many,
-                    "to": (number + 1) / many,
-                    "count": count,
-                    "confidence": confidence,
-                    "accuracy": int(state.bin_hits[number]) / count,
-                }
-            )
-    return found

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from .baselines import dense_twin, pixel_scores
+from .confidence import calibration_by_share
 from .demo import (
     ConceptRow,
     chance_by_share,
@@ -52,6 +53,7 @@ def evaluate_model(
     data: DemoData,
     templates: Templates,
     artists: Sequence[str] = (*TEST_ARTISTS, VALIDATION_ARTIST),
+    scale: float | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Runs the whole protocol on two embedding functions.
 
@@ -61,6 +63,8 @@ def evaluate_model(
         data: the drawings and the concept table.
         templates: prompts for the class names.
         artists: whose drawings to score.
+        scale: the model's inverse temperature, for how sure it is of its names; None leaves
+            that out. It changes no other score.
 
     Returns:
         The parts of `results.json` and `predictions.json` that a model decides.
@@ -101,7 +105,14 @@ def evaluate_model(
         found, chance = retrieval_scores(drawings, captions, embed_texts)
         results["retrieval"][artist] = found
         baselines["chance"]["retrieval"][artist] = chance
-        predicted["artists"][artist] = predictions(scores, drawings, candidates, concept_held_out)
+        if scale is not None:
+            target = candidates.of_concept[drawings.concepts]
+            held_out = concept_held_out[drawings.concepts]
+            sure = calibration_by_share(scores, target, held_out, scale)
+            results.setdefault("calibration", {})[artist] = sure
+        predicted["artists"][artist] = predictions(
+            scores, drawings, candidates, concept_held_out, scale=scale
+        )
 
     twin = dense_twin()
     if twin is not None:
