@@ -24,12 +24,14 @@ class Series:
     Attributes:
         name: in the legend.
         kind: its class in the style sheet (`image`, `text`, `one`, `two`).
-        points: (step, value), by step.
+        points: (x, value), by x.
+        band: (x, low, high), by x, around the line; empty is none.
     """
 
     name: str
     kind: str
     points: tuple[tuple[float, float], ...]
+    band: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def last(self) -> float:
@@ -48,6 +50,7 @@ class Chart:
         percent: values are fractions, shown in per cent.
         low, high: ends of the axis; None is where the values end.
         reference: a level to compare with, and its name.
+        unit: of x.
     """
 
     title: str
@@ -57,6 +60,7 @@ class Chart:
     low: float | None = None
     high: float | None = None
     reference: tuple[str, float] | None = None
+    unit: str = "step"
 
     def text(self, value: float) -> str:
         """A value as the chart shows it."""
@@ -75,7 +79,11 @@ class Chart:
             for s in self.series
         ]
         end = number(self.series[0].points[-1][0])
-        return f"{self.title}: {'; '.join(parts)}, at step {end}."
+        return f"{self.title}: {'; '.join(parts)}, at {self.at(end)}."
+
+    def at(self, x: str) -> str:
+        """A place on the axis: `step 20`, but `20 seconds`."""
+        return f"step {x}" if self.unit == "step" else f"{x} {self.unit}"
 
 
 def number(value: float | int) -> str:
@@ -116,10 +124,20 @@ def thin(points: Sequence[tuple[float, float]], most: int = _MOST) -> list[tuple
     return [(run[-1][0], sum(y for _, y in run) / len(run)) for run in runs]
 
 
+def _thin_band(
+    band: tuple[tuple[float, float, float], ...],
+) -> list[tuple[float, float, float]]:
+    """As `thin` does it with the band's line."""
+    lows, highs = thin([(x, low) for x, low, _ in band]), thin([(x, high) for x, _, high in band])
+    return [(x, low, high) for (x, low), (_, high) in zip(lows, highs, strict=True)]
+
+
 def _draw(chart: Chart) -> Markup:
     lines = [thin(s.points) for s in chart.series]
     xs = [x for line in lines for x, _ in line]
     ys = [y for line in lines for _, y in line]
+    bands = [_thin_band(s.band) for s in chart.series]
+    ys += [y for band in bands for _, *ends in band for y in ends]
     if chart.reference:
         ys.append(chart.reference[1])
     low = min(ys) if chart.low is None else min(chart.low, *ys)
@@ -146,6 +164,11 @@ def _draw(chart: Chart) -> Markup:
     parts += _axes(chart, ticks(low, high), ticks(0.0, last) if last else [0.0], x_of, y_of)
     if chart.reference:
         parts.append(_reference(*chart.reference, lines, y_of))
+    for series, band in zip(chart.series, bands, strict=True):
+        if band:
+            edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in band[::-1]]
+            path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in edge)
+            parts.append(Markup('<polygon class="band {}" points="{}"/>').format(series.kind, path))
     for series, line in zip(chart.series, lines, strict=True):
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
         parts.append(Markup('<polyline class="line {}" points="{}"/>').format(series.kind, path))
@@ -191,7 +214,7 @@ def _axes(chart: Chart, levels, steps, x_of, y_of) -> list[Markup]:
         anchor = "end" if x_of(step) > right - 12 else "middle" if step else "start"
         parts.append(
             Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
-                x_of(step), bottom + 14, anchor, number(step) if step else "step 0"
+                x_of(step), bottom + 14, anchor, number(step) if step else chart.at("0")
             )
         )
     return parts
@@ -216,7 +239,7 @@ def _strips(chart: Chart, lines: list[list[tuple[float, float]]], x_of) -> list[
             ).format(
                 left, _TOP, right - left, HEIGHT - _TOP - _BOTTOM,
                 x_of(x), x_of(x), _TOP, HEIGHT - _BOTTOM,
-                Markup("\n").join(map(escape, [f"step {number(x)}", *found[x]])),
+                Markup("\n").join(map(escape, [chart.at(number(x)), *found[x]])),
             )
         )  # fmt: skip
     return parts
