@@ -30,6 +30,17 @@ def wanted_environment(environment: dict[str, str], switch: str) -> dict[str, st
     return environment | {"GLIBC_TUNABLES": ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))}
 
 
+def child_environment() -> dict[str, str]:
+    """This process's environment for a process of ours that it starts, huge pages asked for."""
+    own = dict(os.environ)
+    if platform.libc_ver()[0] != "glibc":
+        return own
+    try:
+        return wanted_environment(own, _SWITCH.read_text()) or own
+    except OSError:
+        return own
+
+
 def restart_with_huge_pages(program: str | None = None) -> None:
     """Replaces this process by the same command with huge pages on, once; else returns.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from ..config import Experiment
@@ -44,24 +45,24 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
     def __post_init__(self) -> None:
-        by_name: dict[str, PlannedRun] = {}
-        by_hash: dict[str, str] = {}
+        names: set[str] = set()
         for run in self.runs:
-            if run.name in by_name:
+            if run.name in names:
                 raise UsageError(f"two runs of {self.name} are called '{run.name}'; rename one")
-            if run.begins_with is not None and run.begins_with not in by_name:
+            if run.begins_with is not None and run.begins_with not in names:
                 raise UsageError(
                     f"run '{run.name}' of {self.name} begins with '{run.begins_with}', which no "
                     "run before it is called"
                 )
-            by_name[run.name] = run
-            digest = self.hash_of(run.name, by_name)
+            names.add(run.name)
+        by_hash: dict[str, str] = {}
+        for name, digest in self.hashes.items():
             if digest in by_hash:
                 raise UsageError(
-                    f"runs '{by_hash[digest]}' and '{run.name}' of {self.name} are the same: no "
+                    f"runs '{by_hash[digest]}' and '{name}' of {self.name} are the same: no "
                     "value of their configs differs; leave one out, or give it another seed"
                 )
-            by_hash[digest] = run.name
+            by_hash[digest] = name
 
     def run(self, name: str) -> PlannedRun:
         """The run of that name."""
@@ -82,10 +83,15 @@ class Plan:
         base = self.grown(run) if run.upcycled else self.folder_of(self.run(run.begins_with))
         return dataclasses.replace(run.config, init=(str(base),))
 
-    def hash_of(self, name: str, runs: dict[str, PlannedRun] | None = None) -> str:
-        """What makes the run what it is: 12 hex digits of its config and of its base's."""
-        runs = runs or {run.name: run for run in self.runs}
-        run = runs[name]
-        if run.begins_with is None:
-            return config_hash(run.config)
-        return config_hash(run.config, self.hash_of(run.begins_with, runs), run.upcycled)
+    @functools.cached_property
+    def hashes(self) -> dict[str, str]:
+        """What makes each run what it is: 12 hex digits of its config and of its base's."""
+        found: dict[str, str] = {}
+        for run in self.runs:
+            base = None if run.begins_with is None else found[run.begins_with]
+            found[run.name] = config_hash(run.config, base, run.upcycled)
+        return found
+
+    def hash_of(self, name: str) -> str:
+        """The hash of the run of that name."""
+        return self.hashes[name]

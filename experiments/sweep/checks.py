@@ -1,0 +1,80 @@
+"""What is wrong with a plan, found before any of its runs starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..config_files import describe_differences, differences, fingerprint
+from ..errors import ConfigError, RunError, UsageError
+from ..run_folder import RunFolder
+from ..suggest import unknown
+from ..validate import problems_of
+from .plan import Plan, PlannedRun
+from .plan_file import recorded_hashes
+
+
+def check_plan(plan: Plan) -> None:
+    """Raises:
+    ConfigError: a run's config does not hold together; every problem, with its run's name.
+    UsageError: there is no run.
+    """
+    if not plan.runs:
+        raise UsageError(f"the sweep {plan.name} has no run")
+    problems = [
+        f"run {run.name}: {problem}"
+        for run in plan.runs
+        for problem in problems_of(plan.config_of(run))
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_folders(plan: Plan) -> None:
+    """Raises:
+    RunError: a run's folder is there and holds another run; the keys that differ are named.
+    """
+    before = recorded_hashes(plan.folder)
+    for run in plan.runs:
+        folder = RunFolder(plan.folder_of(run))
+        if not folder.config_file.is_file():
+            # Says so where something is there that is no run.
+            folder.check_start(run.config)
+            continue
+        old, new = fingerprint(folder.read()[0]), fingerprint(plan.config_of(run))
+        if run.begins_with is not None:
+            # The sweep's folder may have been moved.
+            del old["init"], new["init"]
+        changes = differences(old, new)
+        if changes:
+            raise RunError(
+                f"run '{run.name}' is in {folder.path} already, with another config "
+                f"({describe_differences(changes)}); give the old values, name the sweep or the "
+                "run otherwise, or move that folder away"
+            )
+        if run.begins_with is None:
+            continue
+        if before.get(run.name, plan.hash_of(run.name)) != plan.hash_of(run.name):
+            raise RunError(
+                f"run '{run.name}' in {folder.path} began with other weights than those of "
+                f"'{run.begins_with}' as it is now; move that folder away, or name the run "
+                "otherwise"
+            )
+
+
+def picked(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:
+    """The runs of these names, and those that they begin with, in the plan's order; all for none.
+
+    Raises:
+        UsageError: no run is called so.
+    """
+    if not only:
+        return plan.runs
+    names = [run.name for run in plan.runs]
+    wanted: set[str] = set()
+    for name in only:
+        if name not in names:
+            raise UsageError(unknown(f"run of {plan.name}", name, names))
+        while name is not None:
+            wanted.add(name)
+            name = plan.run(name).begins_with
+    return tuple(run for run in plan.runs if run.name in wanted)

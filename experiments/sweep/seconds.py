@@ -1,0 +1,24 @@
+"""How long a run trained, over all of its starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..metrics_log import read_lines
+from ..run_folder import RunFolder
+
+
+def train_seconds(folder: Path) -> float:
+    """Seconds from each start to its last metric line that counts, added up.
+
+    What a killed start did after its last checkpoint was done again, and counts once.
+    """
+    total = last = 0.0
+    for line in read_lines(RunFolder(folder).metrics_file):
+        now = line["times"].get("since_start")
+        if line["kind"] != "train" or now is None:
+            continue
+        if now < last:  # another start's clock
+            total += last
+        last = now
+    return total + last
