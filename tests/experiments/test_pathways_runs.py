@@ -128,13 +128,16 @@ def test_auto_may_train_with_some_layers_apart(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(PathwaysStep, "worth_apart", lambda self: (1,))
     made = []
     added = Chooser.add
-    monkeypatch.setattr(
-        Chooser, "add", lambda *args, **how: made.append(args) or added(*args, **how)
-    )
-    steps = 20
+
+    def add(*args, **options):
+        made.append(args)
+        added(*args, **options)
+
+    monkeypatch.setattr(Chooser, "add", add)
     for execution in ("fused", "auto"):
-        config = dataclasses.replace(executed(execution), steps=steps)
-        train(config, tmp_path / execution)
+        one = executed(execution, steps=44, log_every=11)
+        two = dataclasses.replace(one, model=dataclasses.replace(one.model, depth=2))
+        train(cases.with_moe(two, n=1), tmp_path / execution)
     assert made
     assert_close(tmp_path / "auto", tmp_path / "fused")
 
