@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .contact_sheet import write_contact_sheet as write_contact_sheet
     from .emoji_art.licences import attribution as attribution
     from .emoji_art.sources import SourceError as SourceError
+    from .evaluation_split import EvaluationSplit as EvaluationSplit
+    from .evaluation_split import open_split as open_split
     from .examples import Concept as Concept
     from .examples import Examples as Examples
     from .image_streams import ImageBatches as ImageBatches
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from .records import open_data as open_data
     from .scenes import Scene as Scene
     from .scenes import Scenes as Scenes
+    from .siglip_tokenizer import SiglipTokenizer as SiglipTokenizer
     from .streams import TrainStream as TrainStream
     from .streams import evaluation_batches as evaluation_batches
     from .streams import load_data as load_data
@@ -56,6 +59,7 @@ _LAZY = {
     "ClipTokenizer": "clip_tokenizer",
     "Concept": "examples",
     "DataConfig": "config",
+    "EvaluationSplit": "evaluation_split",
     "Examples": "examples",
     "ImageBatches": "image_streams",
     "ImageDataConfig": "config",
@@ -64,6 +68,7 @@ _LAZY = {
     "RecordError": "records",
     "Scene": "scenes",
     "Scenes": "scenes",
+    "SiglipTokenizer": "siglip_tokenizer",
     "SourceError": "emoji_art.sources",
     "Sprites": "augment",
     "TextCodes": "text_codes",
@@ -85,6 +90,7 @@ _LAZY = {
     "make_train_stream": "streams",
     "open_data": "records",
     "open_images": "labelled",
+    "open_split": "evaluation_split",
     "peek": "looking",
     "text_batches": "packed_text",
     "text_concepts": "packed_text",
@@ -96,8 +102,10 @@ _LAZY = {
 __all__ = [
     "AugmentConfig",
     "Batch",
+    "ClipTokenizer",
     "Concept",
     "DataConfig",
+    "EvaluationSplit",
     "Examples",
     "ImageBatches",
     "ImageDataConfig",
@@ -106,6 +114,7 @@ __all__ = [
     "RecordError",
     "Scene",
     "Scenes",
+    "SiglipTokenizer",
     "SourceError",
     "Sprites",
     "TextCodes",
@@ -127,6 +136,7 @@ __all__ = [
     "make_train_stream",
     "open_data",
     "open_images",
+    "open_split",
     "peek",
     "text_batches",
     "text_concepts",

@@ -5,24 +5,30 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-BUILDERS = ("emoji_art",)
+BUILDERS = ("emoji_art", "openclipart")
 
 
-def build(name: str, output: str | Path, cache: str | Path | None = None) -> Path:
-    """Builds a data set anew from its sources, and compares it with the shipped one.
+def build(
+    name: str,
+    output: str | Path | None = None,
+    cache: str | Path | None = None,
+    source: str | Path | None = None,
+) -> Path:
+    """Builds a data set from its sources; the one that ships is compared with what ships.
 
     Args:
-        name: `emoji_art`.
-        output: the `data_dir` to write `NAME/VERSION/` in.
-        cache: folder of npm tarballs; None is `npm` in the user's cache.
+        name: `emoji_art` or `openclipart`.
+        output: the `data_dir` to write `NAME/VERSION/` in; None is `data` here for emoji_art, and
+            for openclipart the user's cache, where it is found by its name.
+        cache: of emoji_art the folder of npm tarballs; None is `npm` in the user's cache.
+        source: of openclipart the folder of its SVGs; None is the Debian package's.
 
     Returns:
         The folder of the prepared data set.
 
     Raises:
-        ValueError: there is no builder of that name.
-        SourceError: npm, a package or the renderer is missing, or a package is not the
-            pinned one.
+        ValueError: there is no builder of that name, or it has no such source.
+        SourceError: a source or the renderer is missing, or a package is not the pinned one.
         FileExistsError: `output` holds the data set already.
         RecordError: the new records differ from the shipped ones (they are kept).
     """
@@ -33,11 +39,24 @@ def build(name: str, output: str | Path, cache: str | Path | None = None) -> Pat
             f"No builder of {name!r}. {hint}There is {', '.join(BUILDERS)}; other data sets are"
             " prepared with TFDS (file_format='array_record') and read from a `data_dir`."
         )
+    wrong = cache if name == "openclipart" else source
+    if wrong is not None:
+        raise ValueError(
+            f"{wrong} is of no use to {name}: `cache` is a folder of npm tarballs, of emoji_art;"
+            " `source` one of SVGs, of openclipart."
+        )
+    if name == "openclipart":
+        from .openclipart import data_folder
+        from .openclipart_build import build as build_openclipart
+
+        place = Path(output) if output is not None else data_folder()
+        return build_openclipart(place, Path(source) if source is not None else None)
     from .emoji_art.build import build as build_emoji_art
     from .emoji_art.build import compare, shipped_dir
     from .records import RecordError
 
-    folder = build_emoji_art(Path(output), Path(cache) if cache is not None else None)
+    place = Path("data") if output is None else Path(output)
+    folder = build_emoji_art(place, Path(cache) if cache is not None else None)
     shipped = shipped_dir() / "emoji_art" / folder.name
     if shipped.is_dir():
         differences = compare(folder, shipped)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .emoji_art.build import CHECKSUMS, shipped_dir
+from .openclipart import NAME as OPENCLIPART
+from .openclipart import data_folder
 
 
 class RecordError(RuntimeError):
@@ -116,14 +118,22 @@ def open_data(name: str, data_dir: str | Path | None = None) -> Prepared:
 
     Args:
         name: the data set, as `NAME` or `NAME/CONFIG`.
-        data_dir: folder of prepared data sets; None is the one in the package.
+        data_dir: folder of prepared data sets; None is the one in the package, and of openclipart
+            the one in the user's cache.
 
     Raises:
         RecordError: no such data set (the names there are, the nearest first), or a missing
             or corrupt file (which one, and how to mend it).
     """
-    root = Path(data_dir) if data_dir is not None else shipped_dir()
+    ours = data_folder() if name == OPENCLIPART else shipped_dir()
+    root = Path(data_dir) if data_dir is not None else ours
     versions = [p.parent for p in (root / name).glob("*/dataset_info.json")]
+    if not versions and name == OPENCLIPART:
+        raise RecordError(
+            f"openclipart is not in {root}: build it there with `byways data build openclipart"
+            f"{f' --output {root}' if data_dir is not None else ''}`, out of Debian's and Ubuntu's"
+            " package (`apt install openclipart-svg`)."
+        )
     if not versions:
         there = sorted({str(p.parent.parent.relative_to(root)) for p in _infos(root)})
         near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
@@ -203,6 +213,8 @@ def _mend(path: Path, reason: str, name: str) -> str:
             "Restore it (`git checkout -- datasets/emoji_art/data`, or reinstall byways), or build"
             " anew with `byways data build emoji_art --out DIR` and set `data_dir` to DIR."
         )
+    elif name == OPENCLIPART:
+        mend = "Remove its folder and build it again with `byways data build openclipart`."
     else:
         mend = f"Prepare {name} again with TFDS (file_format='array_record')."
     return f"{path} {reason}. {mend}"

@@ -12,15 +12,19 @@ from .errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """Build a data set again from its sources, and compare it with the shipped one.
+    """Build a data set from its sources: emoji_art, which is compared with what ships, or
+    openclipart, out of the package `openclipart-svg` of Debian and Ubuntu.
 
     Attributes:
-        output: folder to write NAME/VERSION in.
-        cache: folder of npm tarballs; by default in this user's cache.
+        output: folder to write NAME/VERSION in; by default `data`, and for openclipart this
+            user's cache, where it is found by its name.
+        cache: folder of npm tarballs (emoji_art); by default in this user's cache.
+        source: folder of SVGs (openclipart); by default the package's.
     """
 
-    output: Path = Path("data")
+    output: Path | None = None
     cache: Path | None = None
+    source: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +47,17 @@ class PeekOptions:
 
 
 def build(name: str, arguments: Sequence[str]) -> int:
-    """`byways data build NAME [--output DIR] [--cache DIR]`"""
+    """`byways data build NAME [--output DIR] [--cache DIR] [--source DIR]`"""
     options = parse(BuildOptions, arguments, f"byways data build {name}")
 
     from ..datasets import build as build_data
 
     try:
-        folder = build_data(name, options.output, options.cache)
+        folder = build_data(name, options.output, options.cache, options.source)
     except (ValueError, FileExistsError) as error:
         raise UsageError(str(error)) from error
-    print(f"{folder}: the same as the shipped records")
+    same = ": the same as the shipped records" if name == "emoji_art" else ""
+    print(f"{folder}{same}")
     return 0
 
 

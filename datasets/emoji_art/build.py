@@ -57,7 +57,7 @@ def build(out_dir: Path, cache: Path | None = None, limit: int | None = None) ->
             builder.download_and_prepare()
         made = Path(builder.data_dir)
         for path in made.glob("*.array_record-*"):
-            _repack(path)
+            repack(path)
         (made / "LICENSE").unlink(missing_ok=True)
         (made / "LICENSES.md").write_text(licences_text(), "utf-8")
         write_checksums(made)
@@ -65,7 +65,7 @@ def build(out_dir: Path, cache: Path | None = None, limit: int | None = None) ->
     return target
 
 
-def _repack(path: Path) -> None:
+def repack(path: Path) -> None:
     from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
     from tensorflow_datasets.proto import tf_example_pb2
 
