@@ -5,8 +5,11 @@ import json
 
 from byways.experiments.config import ClassificationConfig, Experiment, kind_of
 from byways.experiments.config_files import FORMAT, to_dict
+from byways.models import MoeConfig, VmoeConfig
 
-CLASSES = ClassificationConfig(batch_size=10, steps=40, log_every=10)
+CLASSES = ClassificationConfig(
+    model=VmoeConfig(moe=MoeConfig(num_experts=4)), batch_size=10, steps=40, log_every=10
+)
 
 
 def line(step, kind, metrics, **times):
