@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _end_with(int(os.environ.get(PARENT, "0")))
-    _pin(os.environ.get(CORES, ""))
+    pin_from(CORES)
     names = [word for word in arguments if word != "--no-evaluate"]
     if len(names) != 2:
         print("usage: worker PLAN.json NAME [--no-evaluate]", file=sys.stderr)
@@ -103,8 +103,9 @@ def _end_with(parent: int) -> None:
         raise SystemExit(INTERRUPTED)
 
 
-def _pin(cores: str) -> None:
-    """Keeps this process, and the threads that JAX will start, on its own cores."""
+def pin_from(variable: str) -> None:
+    """Keeps this process, and the threads that JAX will start, on the cores that it names."""
+    cores = os.environ.get(variable, "")
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 

@@ -1,0 +1,181 @@
+"""A sweep as a file, YAML or JSON: read, and its outer shape checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config_files import flatten
+from ..errors import UsageError
+from ..suggest import nearest, unknown
+
+NAMED = Path(__file__).parent / "named"
+SUFFIXES = (".yaml", ".yml", ".json")
+KEYS = ("name", "description", "preset", "base", "grid", "runs", "seeds")
+RUN_KEYS = ("name", "preset", "begins_with", "upcycled")
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepFile:
+    """What a sweep's file says; keys of configs are still as written.
+
+    Attributes:
+        name: of the sweep, a folder's name.
+        preset: of all runs that name none; None where each does.
+        base: dotted key to value, of every run.
+        grid: dotted key to values, all combinations of which are run.
+        runs: entries that are each combined with the grid: `name`, `preset`, `begins_with`,
+            `upcycled`, and dotted keys.
+        seeds: short for `seed` in the grid; None where it is not given.
+    """
+
+    name: str
+    preset: str | None = None
+    base: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    grid: Mapping[str, list[Any]] = dataclasses.field(default_factory=dict)
+    runs: tuple[Mapping[str, Any], ...] = ({},)
+    seeds: tuple[int, ...] | None = None
+
+
+def shipped() -> list[str]:
+    """Names of the sweeps that ship."""
+    return sorted(path.stem for path in NAMED.glob("*.yaml"))
+
+
+def find_sweep(source: str) -> Path:
+    """The file that is meant: a path, or the name of one that ships.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(source)
+    if path.suffix in SUFFIXES or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise UsageError(
+            f"{path} is no file; name a sweep's file, or one of {', '.join(shipped())}"
+        )
+    named = NAMED / f"{source}.yaml"
+    if named.is_file():
+        return named
+    raise UsageError(unknown("sweep", source, shipped()) + "; or name a file, as sweep.yaml")
+
+
+def read_sweep(path: Path) -> SweepFile:
+    """Reads a sweep's file.
+
+    Raises:
+        UsageError: it cannot be read, or says something else than a sweep.
+    """
+    try:
+        text = path.read_text()
+        data = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise UsageError(f"{path} is not {kind}: {error}") from error
+    return parse_sweep(data, str(path), path.stem)
+
+
+def parse_sweep(data: Any, where: str, name: str) -> SweepFile:
+    """What a file holds, as a `SweepFile`.
+
+    Args:
+        data: as YAML or JSON gave it.
+        where: the file, for messages.
+        name: of the sweep that has none.
+
+    Raises:
+        UsageError: an unknown key, something of another shape, an empty list.
+    """
+    if not isinstance(data, Mapping):
+        raise UsageError(
+            f"{where} holds {_shown(data)}; a mapping of {', '.join(KEYS)} is expected"
+        )
+    for key in data:
+        if key not in KEYS:
+            hint = ""
+            if "." in str(key) or nearest(str(key), KEYS) is None:
+                hint = "; a config's key goes below `base:`"
+            raise UsageError(f"{where}: {unknown('key', str(key), KEYS)}{hint}")
+    grid = flatten(_mapping(data, "grid", where))
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise UsageError(
+                f"{where}: grid '{key}' is {_shown(values)}; a list of one value or more is "
+                "expected"
+            )
+    seeds = data.get("seeds")
+    if seeds is not None:
+        good = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+        if not good or not seeds:
+            raise UsageError(f"{where}: seeds is {_shown(seeds)}; a list as [0, 1, 2] is expected")
+        if "seed" in grid:
+            raise UsageError(f"{where}: both seeds and a grid of seed are given; leave one out")
+    return SweepFile(
+        str(data.get("name") or name),
+        data.get("preset"),
+        flatten(_mapping(data, "base", where)),
+        grid,
+        tuple(_runs(data, where)),
+        None if seeds is None else tuple(seeds),
+    )
+
+
+def _runs(data: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
+    runs = data.get("runs", [{}])
+    if not isinstance(runs, list) or not runs:
+        raise UsageError(f"{where}: runs is {_shown(runs)}; a list of one or more is expected")
+    found = []
+    for number, run in enumerate(runs, 1):
+        if not isinstance(run, Mapping):
+            raise UsageError(
+                f"{where}: run {number} is {_shown(run)}; `key: value` lines are expected"
+            )
+        found.append(flatten(run))
+    return found
+
+
+def _mapping(data: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    found = data.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{where}: {key} is {_shown(found)}; `key: value` lines are expected")
+    return found
+
+
+def _yaml(text: str) -> Any:
+    """YAML, but that a key given twice is an error and that `1e-3` is a number.
+
+    Raises:
+        ValueError: it is not YAML.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [child.value for child, _ in node.value]
+            for key in keys:
+                if isinstance(key, str) and keys.count(key) > 1:
+                    line = node.start_mark.line + 1
+                    raise ValueError(f"'{key}' is given twice in the mapping at line {line}")
+            return super().construct_mapping(node, deep)
+
+    # YAML 1.1 wants a point and a sign in the exponent, and takes 1e-3 for a word.
+    number = re.compile(r"[-+]?\d[\d_]*(?:\.\d*)?[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
