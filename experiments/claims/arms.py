@@ -26,7 +26,7 @@ _PAIRS = {
 # Trained on drawings and composed scenes, until the dense twin has flattened.
 _LONG = {**_PAIRS, "steps": 1000, "data.scenes_share": 0.2}
 # Half of a text is padding: about 1.05 slots for each real token, as in the paper.
-_TIGHT = {**_PAIRS, "steps": 300, "model.moe.capacity_factor": 0.83, "eval_every": 300}
+_TIGHT = {**_PAIRS, "steps": 400, "model.moe.capacity_factor": 0.83, "eval_every": 400}
 _CLASSES = {
     "model.width": 96,
     "model.hidden": 192,
@@ -81,7 +81,8 @@ def _all() -> list[Arm]:
         Arm("vmoe-every", "V-MoE with experts in all 4 blocks", "vmoe_tiny",
             {**_CLASSES, "model.moe.n": 1}),
         Arm("vmoe-choice", "expert choice, C = 1", "vmoe_tiny",
-            {**_CLASSES, "model.moe.router": "expert_choice", "model.moe.capacity_factor": 1.0}),
+            {**_CLASSES, **_NO_CLASSIC, "model.moe.router": "expert_choice",
+             "model.moe.capacity_factor": 1.0}),
         Arm("vmoe-soft", "Soft MoE, as many slots as tokens", "vmoe_tiny",
             {**_CLASSES, "model.moe.router": "soft", "model.moe.soft_slots": 2,
              "model.moe.group_size": 16}),

@@ -10,7 +10,7 @@ PAIR_CLAIMS = (
     Claim(
         name="limoe-beats-dense",
         title="LIMoE beats its dense twin",
-        source="LIMoE (Mustafa et al., 2022), section 3.1, table 2 and figure 3",
+        source="LIMoE (Mustafa et al., 2022, arXiv 2206.02770)",
         says=(
             "A sparse tower is better zero-shot and in retrieval than a dense one of the same "
             "cost per token, over all sizes."
@@ -66,7 +66,7 @@ PAIR_CLAIMS = (
     Claim(
         name="entropy-losses",
         title="Entropy losses keep text in the experts",
-        source="LIMoE, section 2.2 and the ablation of section 4.1 (table 5, figure 5)",
+        source="LIMoE (arXiv 2206.02770), its entropy losses and their ablation",
         says=(
             "With the classic balance losses alone the experts look balanced while a modality is "
             "dropped; the local and global entropy losses cure it."
@@ -132,7 +132,7 @@ PAIR_CLAIMS = (
     Claim(
         name="experts-specialise",
         title="Experts specialise, by modality and by meaning",
-        source="LIMoE, section 4.2, figures 6 and 8",
+        source="LIMoE (arXiv 2206.02770), its analysis of experts",
         says=(
             "Without being told to, experts divide the modalities between them, and image experts "
             "take patches of one kind of thing."
@@ -176,10 +176,10 @@ PAIR_CLAIMS = (
     Claim(
         name="one-tower",
         title="One tower with both modalities against two",
-        source="LIMoE, section 3.1 and table 3",
+        source="LIMoE (arXiv 2206.02770), whose towers share all weights",
         says=(
-            "One tower that shares its weights between modalities can be held against two towers: "
-            "dense it is somewhat worse, sparse it is not."
+            "One tower that shares its weights between modalities can stand beside a tower for "
+            "each, and a sparse one the more so."
         ),
         setting=(
             "Two dense towers of four blocks each read their own modality, so that an example "
