@@ -33,9 +33,9 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        low, high = self.interval.low, self.interval.high
-        return low is not None and high is not None and (low > 0 or high < 0)
+        """Whether the interval leaves out zero; what no seed changes is not tested."""
+        half = self.interval.half
+        return bool(half) and abs(self.interval.mean) > half
 
 
 @dataclasses.dataclass(frozen=True)
