@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..suggest import nearest
 from . import metrics as numbers
 from .groups import Group, group_runs
-from .reading import find_runs, read_runs
+from .reading import find_runs, read_runs, unbegun
 from .statistics import LEVEL, Interval, mean_interval, paired_difference, welch_difference
 
 
@@ -131,7 +131,7 @@ def compare_runs(
         }
         for place, row in enumerate(cells)
     ]
-    notes = [note for run in runs for note in run.notes]
+    notes = [*unbegun(paths), *(note for run in runs for note in run.notes)]
     notes += [*_few(groups), *_missing(groups, whole), *_asked(groups)]
     return Comparison(runs[0].family, tuple(groups), keys, tuple(whole), at, tuple(notes))
 

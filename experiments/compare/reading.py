@@ -13,6 +13,7 @@ from ..config import ContrastiveConfig, Experiment, kind_of
 from ..errors import RunError, UsageError
 from ..metrics_log import read_lines
 from ..run_folder import RunFolder
+from ..sweep.plan_file import recorded_hashes
 from .curves import Curve, curve_of, effort_of, training_key, validation_key
 
 
@@ -92,6 +93,19 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def unbegun(paths: Iterable[Path]) -> list[str]:
+    """A sentence on each sweep's folder whose plan names runs that have no folder yet."""
+    notes = []
+    for path in paths:
+        names = [name for name in recorded_hashes(path) if not (path / name).is_dir()]
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            notes.append(
+                f"{path} has {len(names)} runs that have not begun: {', '.join(names[:3])}{more}"
+            )
+    return notes
+
+
 def read_runs(paths: Iterable[Path]) -> list[ReadRun]:
     """Reads runs that can be compared.
 
@@ -127,7 +141,10 @@ def _inside(folder: Path) -> list[Path]:
         for item in folder.iterdir()
         if item.name[0] != "." and (item / "config.json").is_file() and not _is_model(item)
     ]
-    return sorted(found, key=lambda item: natural(item.name))
+    # A sweep's own order, whose first group is what others are held against.
+    planned = {name: place for place, name in enumerate(recorded_hashes(folder))}
+    last = len(planned)
+    return sorted(found, key=lambda item: (planned.get(item.name, last), natural(item.name)))
 
 
 def _is_model(folder: Path) -> bool:

@@ -53,6 +53,15 @@ def test_groups_are_named_by_what_differs_and_pair_by_seed(sweep):
     assert turned.cells[0]["scores.top1"].difference.interval.mean == pytest.approx(-0.1)
 
 
+def test_a_sweeps_plan_gives_the_order_and_what_has_not_begun(sweep):
+    names = [f"e-{e}_seed-{seed}" for seed in range(3) for e in (8, 4, 2)]
+    runs = [{"name": name, "hash": name} for name in names]
+    (sweep / "plan.json").write_text(json.dumps({"format": 1, "name": "e", "runs": runs}))
+    found = compare_runs([sweep], ["scores.top1"])
+    assert [group.label for group in found.groups] == ["num_experts=8", "num_experts=4"]
+    assert "3 runs that have not begun: e-2_seed-0" in found.notes[0]
+
+
 def test_training_is_counted_too(sweep):
     found = compare_runs([sweep], ["train_seconds", "examples_per_second", "flops"])
     row = found.cells[0]
