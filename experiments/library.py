@@ -82,7 +82,7 @@ class Run:
             OSError: a file that is missing or does not decode.
         """
         side = self.config.model.image_size
-        pixels = _pixels(images, side)
+        pixels = as_pixels(images, side)
         return self._embed(self._images, pixels)
 
     def embed_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n F"]:
@@ -277,8 +277,8 @@ def _batches(
         yield count, np.arange(BATCH) < count, filled
 
 
-def _pixels(images: Any, side: int) -> np.ndarray:
-    """Whatever was given, as (n, S, S, 3) uint8."""
+def as_pixels(images: Any, side: int) -> np.ndarray:
+    """Whatever images were given, as (n, S, S, 3) uint8; see `Run.embed_images`."""
     if isinstance(images, np.ndarray) and images.ndim == 4 and images.shape[1:] == (side, side, 3):
         if images.dtype != np.uint8:
             raise ValueError(f"images are {images.dtype}; expected uint8, from 0 to 255")

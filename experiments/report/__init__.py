@@ -9,11 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .pathway import Pathway as Pathway
+    from .pathway import pathway_of as pathway_of
     from .writing import write_report as write_report
 
-_HOMES = {"write_report": "writing"}
+_HOMES = {"Pathway": "pathway", "pathway_of": "pathway", "write_report": "writing"}
 
-__all__ = ["write_report"]
+__all__ = ["Pathway", "pathway_of", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,9 @@ from jaxtyping import Int, UInt8
 
 from ..evaluation.protocol import TEST_ARTISTS, VALIDATION_ARTIST
 from .blocks import layer_title, routers
+from .pathway import readable
 from .pictures import Patch, patch
+from .preferences import Preference, kind_of_thing, preferences
 from .tokens import NO_PAIRS, Pairs, route_images, route_texts
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class ExpertTastes:
         blank: of its patches, the part that is one colour.
         patches: those that its router was surest of, at most one a drawing.
         pieces: by count times specificity.
+        liked: kinds of things whose drawings it takes more patches of than of others.
+        read: kinds of things of whose names it takes more pieces.
     """
 
     number: int
@@ -54,6 +58,17 @@ class ExpertTastes:
     blank: float
     patches: tuple[Patch, ...]
     pieces: tuple[Piece, ...]
+    liked: tuple[Preference, ...] = ()
+    read: tuple[Preference, ...] = ()
+
+    @property
+    def drawn(self) -> float | None:
+        """The part of patches among its tokens, as if as many patches came as pieces; None where
+        only one kind of token comes, or nothing."""
+        if self.image_share is None or self.text_share is None:
+            return None
+        both = self.image_share + self.text_share
+        return self.image_share / both if both else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +96,11 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
     labels = [examples.concepts[c].label for c in examples.concept[rows]]
     texts = [c.label for c in examples.concepts]
     texts += [" ".join(c.keywords[:4]) for c in examples.concepts if c.keywords]
+    kinds = [kind_of_thing(c.group, c.subgroup) for c in examples.concepts]
+    drawn_kinds = [kinds[c] for c in examples.concept[rows]]
+    read_kinds = kinds + [
+        kind for kind, c in zip(kinds, examples.concepts, strict=True) if c.keywords
+    ]
     ids, real = run.tokenizer.encode(texts, config.text_length)
     seen, read = route_images(run, images), route_texts(run, ids, real)
     # Towers have layers of their own.
@@ -91,6 +111,8 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
     layers = []
     for name in names:
         patches, pieces = seen.get(name, NO_PAIRS), read.get(name, NO_PAIRS)
+        liked = preferences(patches, drawn_kinds, moes[name].routed_experts)
+        pleases = preferences(pieces, read_kinds, moes[name].routed_experts)
         tastes = []
         for number in range(moes[name].routed_experts):
             mine = patches.expert == number
@@ -104,6 +126,8 @@ def expert_tastes(run: Run, examples: Examples) -> tuple[LayerTastes, ...]:
                     float(empty.mean()) if len(empty) else 0.0,
                     top_patches(patches, number, images, labels, config.patch_size, crops),
                     top_pieces(pieces, number, ids, run.tokenizer.pieces),
+                    liked[number],
+                    pleases[number],
                 )
             )
         layers.append(LayerTastes(layer_title(name, run.config), tuple(tastes)))
@@ -175,13 +199,6 @@ def top_pieces(
     order = np.argsort(-score, kind="stable")[:most]
     order = order[count[order] > 0]
     return tuple(
-        Piece(_readable(text), int(count[i]), int(total[i]))
+        Piece(readable(text), int(count[i]), int(total[i]))
         for i, text in zip(order, names(order), strict=True)
     )
-
-
-def _readable(piece: str) -> str:
-    """A piece that goes on with a word begins with `…`; a lone word mark is a space."""
-    if piece == "▁":
-        return "␣"
-    return piece[1:] if piece.startswith("▁") else f"…{piece}"

@@ -8,19 +8,36 @@ from ...datasets import DataConfig, RecordError, attribution, load_data
 from ...models import TwoTowerConfig
 from ..errors import CheckpointError, RunError
 from ..evaluation.evaluate import emoji_art
+from ..evaluation.protocol import TEST_ARTISTS, VALIDATION_ARTIST
 from .answers import sample_answers
 from .blocks import routers
+from .confusions import confused_families, confused_names
 from .experts import expert_tastes
+from .pathway_examples import pair_pathways
 from .records import Records
+from .reliability import zero_shot_reliability
 from .scores import comparison, retrieval, zero_shot
 from .summary import density, percent, routing_tiles, sparse_words
 
 SECTIONS = (
     ("scores", "Scores", "scores.html"),
     ("answers", "Answers", "answers.html"),
+    ("doubts", "Sure and confused", "doubts.html"),
+    ("pathways", "The way of one example", "pathways.html"),
     ("loads", "Who goes where", "loads.html"),
     ("tastes", "What experts take", "tastes.html"),
 )
+_SHARES = {"seen": "Known things", "held_out": "Held-out things"}
+_NOTHING: dict[str, Any] = {
+    "tastes": (),
+    "answers": (),
+    "pathways": (),
+    "no_tastes": "",
+    "no_answers": "",
+    "no_pathways": "",
+    "confused": (),
+    "families": None,
+}
 _DATA = {
     "emoji_art": "emoji drawn by six artists, each with a few words",
     "emoji_scenes": "small scenes composed of emoji, each with a sentence",
@@ -36,6 +53,8 @@ def parts(records: Records) -> dict[str, Any]:
         "headline": _headline(results or {}),
         "scores": zero_shot(results) if results else None,
         "retrieval": retrieval(results) if results else None,
+        "reliability": zero_shot_reliability(results, _SHARES) if results else (),
+        "no_doubts": f"Nothing was measured yet. Run: byways evaluate {records.path}",
         "bars": _bars(results) if results else [],
         "towers": isinstance(records.config.model, TwoTowerConfig),
         "attribution": f"{attribution()} OpenMoji and EmojiOne 1.5.2 drawings are under a "
@@ -102,25 +121,34 @@ def _pictures(records: Records) -> dict[str, Any]:
     """The parts that need drawings and parameters, or why they are missing."""
     from ..library import load
 
-    parts: dict[str, Any] = {"tastes": (), "answers": (), "no_tastes": "", "no_answers": ""}
     config: DataConfig = emoji_art(records.config.data)
     try:
         examples = load_data(config, records.config.model.image_size)
     except (RecordError, OSError) as error:
         reason = f"The drawings cannot be read: {error}"
-        return parts | {"no_tastes": reason, "no_answers": reason}
-    if records.predictions is None:
+        return {**_NOTHING, "no_tastes": reason, "no_answers": reason, "no_pathways": reason}
+    parts = dict(_NOTHING)
+    predicted = records.predictions
+    if predicted is None:
         parts["no_answers"] = f"No answers yet. Run: byways evaluate {records.path}"
     else:
-        parts["answers"] = sample_answers(records.predictions, examples)
+        parts["answers"] = sample_answers(predicted, examples)
         if not parts["answers"]:
             parts["no_answers"] = (
                 "The predictions are not of these drawings. Run again: byways evaluate "
                 f"{records.path}"
             )
+    parts["no_pathways"] = parts["no_answers"]
+    if predicted and parts["answers"]:
+        parts["confused"] = confused_names(predicted, examples, (*TEST_ARTISTS, VALIDATION_ARTIST))
+        parts["families"] = confused_families(predicted, examples, TEST_ARTISTS[0])
     if records.routed:
         try:
-            parts["tastes"] = expert_tastes(load(records.path), examples)
+            run = load(records.path)
         except (CheckpointError, RunError) as error:
-            parts["no_tastes"] = f"There are no parameters to look into: {error}"
+            reason = f"There are no parameters to look into: {error}"
+            return {**parts, "no_tastes": reason, "no_pathways": reason}
+        parts["tastes"] = expert_tastes(run, examples)
+        if parts["answers"]:
+            parts["pathways"] = pair_pathways(run, predicted or {}, examples)
     return parts

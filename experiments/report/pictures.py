@@ -31,12 +31,12 @@ class Patch:
     label: str
 
 
-def data_address(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture as a `data:` address of a PNG."""
+def data_address(pixels: UInt8[np.ndarray, "h w 3"], largest: int = _LARGEST) -> str:
+    """A picture as a `data:` address of a PNG of at most `largest` pixels a side."""
     target = io.BytesIO()
     image = Image.fromarray(pixels)
-    if max(image.size) > _LARGEST:
-        image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    if max(image.size) > largest:
+        image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     image.save(target, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()
 

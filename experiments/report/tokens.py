@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -44,46 +45,24 @@ NO_PAIRS = Pairs(_NONE, _NONE, _NONE, np.zeros(0, np.float32))
 def route_images(run: Run, images: UInt8[np.ndarray, "n S S 3"]) -> dict[str, Pairs]:
     """Where the patches of images go, by layer."""
     c = run.config.model
-    model = pair_model(c)
-
-    @jax.jit
-    def assign(params: Any, pixels: jax.Array, mask: jax.Array):
-        found = model.apply({"params": params}, pixels, None, None, mask)
-        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
-
     patches = (c.image_size // c.patch_size) ** 2
     length = c.image.num_tokens if isinstance(c, TwoTowerConfig) else patches
-    return _gather(run.params, assign, (images,), length, length - patches)
+    return _gather(run.params, _assign_images(c), (images,), length, length - patches)
 
 
 def route_texts(
     run: Run, ids: Int[np.ndarray, "n N"], real: Bool[np.ndarray, "n N"]
 ) -> dict[str, Pairs]:
     """Where the pieces of texts go, by layer; padding goes nowhere."""
-    model = pair_model(run.config.model)
-
-    @jax.jit
-    def assign(params: Any, ids: jax.Array, real: jax.Array, mask: jax.Array):
-        found = model.apply({"params": params}, None, ids, real, mask)
-        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
-
-    return _gather(run.params, assign, (ids, real), ids.shape[1])
+    return _gather(run.params, _assign_texts(run.config.model), (ids, real), ids.shape[1])
 
 
 def route_labelled(
     config: VmoeConfig, params: Any, images: UInt8[np.ndarray, "n S S 3"]
 ) -> dict[str, Pairs]:
     """Where a classifier's patches go, by layer; a class token's place is -1."""
-    moe = dataclasses.replace(config.moe, eval_capacity_factor=None)
-    model = Vmoe(dataclasses.replace(config, moe=moe))
-
-    @jax.jit
-    def assign(params: Any, pixels: jax.Array, mask: jax.Array):
-        found = model.apply({"params": params}, scaled(pixels), mask)
-        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
-
     first = config.num_tokens - config.num_patches
-    return _gather(params, assign, (images,), config.num_tokens, first)
+    return _gather(params, _assign_labelled(config), (images,), config.num_tokens, first)
 
 
 def route_packed(
@@ -93,6 +72,49 @@ def route_packed(
     segments: Int[np.ndarray, "n N"],
 ) -> dict[str, Pairs]:
     """Where a decoder's tokens go, by layer; padding goes nowhere."""
+    return _gather(params, _assign_packed(config), (tokens, segments), tokens.shape[1])
+
+
+# A page asks twice, for many examples and for those that it draws: one program serves both.
+@functools.lru_cache(maxsize=4)
+def _assign_images(config: Any) -> Any:
+    model = pair_model(config)
+
+    @jax.jit
+    def assign(params: Any, pixels: jax.Array, mask: jax.Array):
+        found = model.apply({"params": params}, pixels, None, None, mask)
+        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return assign
+
+
+@functools.lru_cache(maxsize=4)
+def _assign_texts(config: Any) -> Any:
+    model = pair_model(config)
+
+    @jax.jit
+    def assign(params: Any, ids: jax.Array, real: jax.Array, mask: jax.Array):
+        found = model.apply({"params": params}, None, ids, real, mask)
+        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return assign
+
+
+@functools.lru_cache(maxsize=4)
+def _assign_labelled(config: VmoeConfig) -> Any:
+    moe = dataclasses.replace(config.moe, eval_capacity_factor=None)
+    model = Vmoe(dataclasses.replace(config, moe=moe))
+
+    @jax.jit
+    def assign(params: Any, pixels: jax.Array, mask: jax.Array):
+        found = model.apply({"params": params}, scaled(pixels), mask)
+        return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return assign
+
+
+@functools.lru_cache(maxsize=4)
+def _assign_packed(config: PalmConfig) -> Any:
     moe = dataclasses.replace(config.moe, eval_capacity_factor=None)
     model = Palm(dataclasses.replace(config, moe=moe))
 
@@ -101,7 +123,7 @@ def route_packed(
         found = model.apply({"params": params}, tokens, segments * mask[:, None])
         return _coordinates(found.assignments)  # pyright: ignore[reportAttributeAccessIssue]
 
-    return _gather(params, assign, (tokens, segments), tokens.shape[1])
+    return assign
 
 
 def _coordinates(assignments: Any) -> dict[str, tuple[jax.Array, ...]]:

@@ -20,6 +20,8 @@ from .loads import layer_loads
 from .records import Records, read_records
 
 _PAGE = Path(__file__).with_name("page")
+# Sections that only a model with choices has.
+_ROUTED = ("pathways", "loads", "tastes")
 
 
 def write_report(run_dir: Path | str) -> Path:
@@ -53,7 +55,7 @@ def render(records: Records) -> str:
     results, config = records.results, records.config
     routing = (results or {}).get("routing") or {}
     own = _parts(records)
-    sections = [s for s in own["sections"] if records.routed or s[0] not in ("loads", "tastes")]
+    sections = [s for s in own["sections"] if records.routed or s[0] not in _ROUTED]
     page: dict[str, Any] = {
         **own,
         "sections": sections,

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "line", "circle", "rect", "polyline"}
+VOID = {"meta", "img", "line", "rect", "polyline"}
 
 
 class Page(HTMLParser):

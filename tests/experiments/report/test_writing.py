@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -121,6 +122,12 @@ def text_of(page):
     return re.sub(r"\s+", " ", " ".join(page.words))
 
 
+def curves(page):
+    """The curves' drawings in words: what goes on over steps."""
+    labels = [a.get("aria-label", "") for tag, a in page.elements if tag == "svg"]
+    return [label for label in labels if ", at step " in label]
+
+
 def test_the_page_shows_scores_beside_their_baselines(page):
     words = text_of(page)
     for wanted in ("43.8", "12.5", "25.0", "31.2", "Noto", "dense twin", "pixel matcher"):
@@ -132,10 +139,11 @@ def test_the_page_shows_scores_beside_their_baselines(page):
 
 def test_right_and_wrong_are_marked_by_more_than_colour(page):
     words = text_of(page)
-    assert words.count("✓ right") == 3
-    assert words.count("✗ wrong") == 3
+    # Once in the answers, once to choose the way by.
+    assert words.count("✓ right") == 6
+    assert words.count("✗ wrong") == 6
     assert "the right name is no. 8" in words
-    assert words.count("held out") == 2
+    assert words.count("held out") == 4
 
 
 def test_every_expert_shows_its_patches(page):
@@ -147,9 +155,44 @@ def test_every_expert_shows_its_patches(page):
 
 def test_curves_are_drawn(page):
     # Contrastive loss, validation, rate, gradient norm; four of the layer; auxiliary, z.
-    assert page.count("svg") == 10
-    labels = [a["aria-label"] for tag, a in page.elements if tag == "svg"]
+    labels = curves(page)
+    assert len(labels) == 10
     assert any(label.startswith("Gradient norm") and "step 50" in label for label in labels)
+
+
+def test_a_way_can_be_chosen_without_a_script(page):
+    radios = [a for tag, a in page.elements if tag == "input"]
+    assert [a["id"] for a in radios] == [f"way-{n}" for n in range(1, 7)]
+    assert {a["name"] for a in radios} == {"way"}
+    assert ["checked" in a for a in radios] == [True] + [False] * 5
+    labels = [a["for"] for tag, a in page.elements if tag == "label"]
+    assert labels == [a["id"] for a in radios]
+    drawn = [a for tag, a in page.elements if a.get("class") == "way-drawing"]
+    assert len(drawn) == 6
+    # Each says in words what it shows.
+    assert all("4 squares go to expert" in a["aria-label"] for a in drawn)
+    pictures = {a["id"] for tag, a in page.elements if tag == "image"}
+    assert {a["href"][1:] for tag, a in page.elements if tag == "use"} == pictures
+
+
+def test_what_is_confused_is_shown_with_its_share(page):
+    words = text_of(page)
+    assert "Most often confused" in words
+    # The first is what every drawing was taken for; those that are right are no confusion.
+    assert sum("1× →" in word for word in page.words) == 3
+
+
+def test_how_sure_it_is_has_a_diagram_once_measured(folder, tmp_path):
+    path = tmp_path / "sure"
+    shutil.copytree(folder, path)
+    one = {"from": 0.4, "to": 0.6, "count": 6, "confidence": 0.5, "accuracy": 0.25}
+    share = {"error": 0.25, "bins": [one]}
+    sure = {"calibration": {"noto": {"all": share, "seen": share}}}
+    (path / "results.json").write_text(json.dumps(results() | sure))
+    page = Page(write_report(path).read_text("utf-8"))
+    words = text_of(page)
+    assert "It boasts: on average it is 50.0 % sure, and it is right 25.0 % of the time." in words
+    assert "Calibration error 25.0 %, 6 answers." in words
 
 
 def test_what_comes_from_outside_is_escaped(page, html):
@@ -213,7 +256,7 @@ def test_a_run_without_a_checkpoint_still_has_its_curves(folder, tmp_path):
         (path / name).write_bytes((folder / name).read_bytes())
     page = Page(write_report(path).read_text("utf-8"))
     assert "There are no parameters to look into" in text_of(page)
-    assert page.count("svg") == 10
+    assert len(curves(page)) == 10
 
 
 def test_not_a_run_folder_is_a_clean_error(tmp_path):
