@@ -72,19 +72,13 @@ def group_runs(runs: Sequence[ReadRun]) -> list[Group]:
     ]
 
 
-def stem(run: ReadRun) -> str:
+def stem(name: str, seed: int) -> str:
     """The name of a run's folder without its seed.
 
     Examples:
-        >>> import types
-        >>> run = types.SimpleNamespace(path=Path("runs/experts-8_seed-2"), seed=2)
-        >>> stem(run)
-        'experts-8'
+        >>> stem("experts-8_seed-2", 2), stem("dense-0", 0), stem("experts-8", 0)
+        ('experts-8', 'dense', 'experts-8')
     """
-    return _without_seed(run.path.resolve().name, run.seed)
-
-
-def _without_seed(name: str, seed: int) -> str:
     return re.sub(rf"[-_.]?(seed)?[-_=]?(?<!\d){seed}$", "", name) or name
 
 
@@ -102,14 +96,14 @@ def _beginning(text: str, seed: int) -> str:
     place, equals, folder = text.rpartition("=")
     path = Path(folder)
     if path.parent.name == ".begin":
-        return f"{place}{equals}{path.parent / _without_seed(path.name, seed)}"
+        return f"{place}{equals}{path.parent / stem(path.name, seed)}"
     try:
         config, preset = RunFolder(path).read()
     except (RunError, ConfigError):
         return text
     base = {key: value for key, value in to_dict(config).items() if key not in ("seed", "init")}
     digest = hashlib.sha256(canonical_json({"preset": preset, **base})).hexdigest()[:6]
-    return f"{place}{equals}{_without_seed(path.name, config.seed)}#{digest}"
+    return f"{place}{equals}{stem(path.name, config.seed)}#{digest}"
 
 
 def _differing(configs: Sequence[dict[str, Any]]) -> list[str]:
@@ -123,7 +117,9 @@ def _differing(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _labels(groups: Sequence[Sequence[ReadRun]], shown: Sequence[dict[str, Any]]) -> list[str]:
-    presets = [found[0].preset or stem(found[0]) for found in groups]
+    presets = [
+        found[0].preset or stem(found[0].path.resolve().name, found[0].seed) for found in groups
+    ]
     if len(groups) == 1:
         return presets
     keys = list(shown[0])
@@ -144,7 +140,7 @@ def _labels(groups: Sequence[Sequence[ReadRun]], shown: Sequence[dict[str, Any]]
         within.append(" ".join([preset, *words]))
     if len(set(within)) == len(within) and max(map(len, within)) <= _LONGEST:
         return within
-    stems = [stem(found[0]) for found in groups]
+    stems = [stem(found[0].path.resolve().name, found[0].seed) for found in groups]
     if len(set(stems)) == len(stems):
         return stems
     return [f"{name} ({number})" for number, name in enumerate(stems, 1)]

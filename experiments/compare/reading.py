@@ -160,6 +160,10 @@ def _read(path: Path) -> ReadRun:
     config, preset = run.read()
     notes: list[str] = []
     lines = _lines(run.metrics_file, notes)
+    drawn = {training_key(config), validation_key(config)}
+    lost = [line["step"] for line in lines if any(line["metrics"].get(k, 0) is None for k in drawn)]
+    if lost:
+        notes.append(f"{path} logged no finite value at step {lost[0]}: its curve has a gap there")
     finished, results = run.finished, None
     if not finished:
         step = max((line["step"] for line in lines), default=0)

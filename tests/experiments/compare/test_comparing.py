@@ -9,7 +9,7 @@ from byways.experiments.cli_compare import compare
 from byways.experiments.compare.comparing import compare_runs
 from byways.experiments.compare.tables import markdown
 
-from .logs import CLASSES, log_of, write_run
+from .logs import CLASSES, line, log_of, write_run
 
 EXPERTS = dataclasses.replace(
     CLASSES,
@@ -100,14 +100,17 @@ def test_runs_that_are_wanting_are_told(tmp_path):
     stale = write_run(tmp_path / "stale", CLASSES, {**scores(0.5), "step": 20}, seed=5)
     with (stale / "metrics.jsonl").open("a") as file:
         file.write("}{\n}{\n")
+    lines = [*log_of(upto=20), line(30, "train", {"loss/cross_entropy": None}, seconds=1.0)]
+    write_run(tmp_path / "nan", CLASSES, finished=False, lines=lines, seed=6)
     found = compare_runs([tmp_path], ["scores.top1"])
     cell = found.cells[0]["scores.top1"]
     assert cell.values == {0: 0.5}
-    assert set(cell.missing) == {1, 2, 3, 4, 5}
+    assert set(cell.missing) == {1, 2, 3, 4, 5, 6}
     told = "\n".join(found.notes)
     for words in (
         f"{tmp_path}/young is not finished (step 20 of 40)",
         f"`byways evaluate {tmp_path}/bare`",
+        f"{tmp_path}/nan logged no finite value at step 30",
         f"{tmp_path}/null is left out of scores.top1: its scores.top1 is not finite",
         f"{tmp_path}/broken/results.json cannot be read",
         f"{tmp_path}/stale/results.json is of step 20, and the run has 40",

@@ -47,6 +47,8 @@ def test_charts_are_by_step_flops_and_time(runs):
     assert [chart.note for chart in validation] == ["by step", "by training FLOPs", "by time"]
     assert validation[0].series[0].points == ((20.0, 0.25), (40.0, 0.5))
     assert validation[2].series[0].points[-1][0] == 8.0
+    assert 'class="band g0"' in validation[0].svg
+    assert "0 seconds" in validation[2].svg
     names = [series.name for series in validation[0].series]
     assert names == ["batch_size=10", "batch_size=20", "batch_size=20, seed 2, unfinished"]
     assert "Cross-entropy in training, nats" in charts
