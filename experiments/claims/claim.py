@@ -64,10 +64,9 @@ class Question:
     unit: Literal["points", "nats", "ratio"] = "points"
 
     @property
-    def arms(self) -> tuple[str, ...]:
-        """Names of the arms that it reads."""
-        sides = (self.left, self.right)
-        return tuple(dict.fromkeys(s.arm for s in sides if isinstance(s, Side)))
+    def sides(self) -> tuple[Side, ...]:
+        """The numbers that it reads of runs."""
+        return tuple(side for side in (self.left, self.right) if isinstance(side, Side))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +99,6 @@ class Claim:
 
     def __post_init__(self) -> None:
         for question in self.questions:
-            missing = set(question.arms) - set(self.arms)
+            missing = {side.arm for side in question.sides} - set(self.arms)
             if missing:
                 raise ValueError(f"{self.name}: {question.name} reads {sorted(missing)}, not its")

@@ -1,0 +1,119 @@
+"""What is kept of each run, small enough to be committed: claims are judged by these alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..compare.curves import curve_of, effort_of
+from ..errors import RunError
+from ..files import write_json
+from ..metrics_log import read_lines
+from ..run_folder import RunFolder
+from ..sweep.plan import Plan, PlannedRun
+from .numbers import numbers_of, worst_of
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+        arm: that it is of.
+        seed: of it.
+        hash: of its config, and of the run that it began with: another config, another record.
+        commit: of the code that trained it, as its provenance has it.
+        numbers: by key, those that claims read.
+        curve: (step, model FLOPs, validation top-1).
+        routing: (step, MaxVio of the worst block), of sparse models.
+    """
+
+    arm: str
+    seed: int
+    hash: str
+    commit: str | None
+    numbers: Mapping[str, float]
+    curve: tuple[tuple[int, float, float], ...]
+    routing: tuple[tuple[int, float], ...]
+
+
+def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
+    """The record of a run that is done; measures what its folder does not hold yet.
+
+    Args:
+        plan, run: where it is.
+        keys: of the numbers that claims read of its arm.
+
+    Raises:
+        RunError, CheckpointError, RecordError: the run or its data cannot be read.
+    """
+    folder, wanted = plan.folder_of(run), tuple(dict.fromkeys(keys))
+    numbers = numbers_of(folder, wanted)
+    config, _ = RunFolder(folder).read()
+    lines = read_lines(folder / "metrics.jsonl")
+    curve = curve_of(lines, effort_of(lines, config), "top1")
+    points = zip(curve.points("flops"), curve.steps, strict=True)
+    vio = [
+        (line["step"], round(worst, 4))
+        for line in lines
+        if line["kind"] == "train" and (worst := worst_of(line["metrics"], "max_vio")) is not None
+    ]
+    kept = [key for key in wanted if key in numbers]
+    kept += [key for key in numbers if key.split(".")[0] in ("curve", "information", "layers")]
+    return Record(
+        arm=run.name.rsplit("-s", 1)[0],
+        seed=run.config.seed,
+        hash=plan.hash_of(run.name),
+        commit=_commit(folder),
+        numbers={key: round(numbers[key], 6) for key in sorted(set(kept))},
+        curve=tuple((step, flops, round(value, 5)) for (flops, value), step in points),
+        routing=tuple(vio),
+    )
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes it whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(
+        _path(folder, record.arm, record.seed), {"format": FORMAT} | dataclasses.asdict(record)
+    )
+
+
+def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None:
+    """The record of a run with that hash; None where there is none, or one of another config.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    path = _path(folder, arm, seed)
+    if not path.is_file():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        if data.pop("format") != FORMAT or data["hash"] != digest:
+            return None
+        data["curve"] = tuple(tuple(point) for point in data["curve"])
+        data["routing"] = tuple(tuple(point) for point in data["routing"])
+        return Record(**data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} is no whole record ({error}); restore it, or delete it to have the run made "
+            "again"
+        ) from error
+
+
+def _path(folder: Path, arm: str, seed: int) -> Path:
+    return folder / f"{arm}-s{seed}.json"
+
+
+def _commit(folder: Path) -> str | None:
+    try:
+        starts = json.loads((folder / "provenance.json").read_text())["starts"]
+        return starts[0]["git"]["commit"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None

@@ -1,0 +1,135 @@
+"""Makes the runs that claims lack, records them, and judges."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import provenance
+from ..config import Experiment
+from ..errors import RunError
+from ..files import write_json
+from ..sweep.plan import Plan, PlannedRun
+from ..sweep.status import is_done
+from .claim import Claim
+from .planning import run_name, seeds_of
+from .probes import PROBES
+from .records import Record, make_record, read_record, write_record
+from .registry import CLAIMS
+
+
+def keys_of(arm: str) -> tuple[str, ...]:
+    """All numbers that any claim reads of an arm: what its records hold."""
+    claims = [claim for claim in CLAIMS.values() if arm in claim.arms]
+    sides = [side for claim in claims for q in claim.questions for side in q.sides]
+    asked = dict.fromkeys(side.key for side in sides if side.arm == arm)
+    shown = dict.fromkeys(key for claim in claims for key, _ in claim.tables)
+    # Tables show what is there: no probe is made for a table alone.
+    made = {key.split(".")[0] for key in asked}
+    return tuple(k for k in asked | shown if k.split(".")[0] in made or not _is_probed(k))
+
+
+def lacking(plan: Plan, records: Path) -> list[PlannedRun]:
+    """Runs without a record of this config."""
+    return [
+        run for run in plan.runs if read_record(records, *_arm(run), plan.hash_of(run.name)) is None
+    ]
+
+
+def gather(
+    plan: Plan, records: Path, workers: int, say: Callable[[str], None] = print
+) -> list[str]:
+    """Records all runs that are done and have none yet, some at a time; gives what failed.
+
+    Args:
+        plan: whose runs.
+        records: the folder of records.
+        workers: processes at a time.
+        say: gets a line for each.
+    """
+    ready = [run for run in lacking(plan, records) if is_done(plan, run)]
+    problems: list[str] = []
+    if not ready:
+        return problems
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending = {pool.submit(_record, plan, run, keys_of(_arm(run)[0])): run for run in ready}
+        for future in concurrent.futures.as_completed(pending):
+            run = pending[future]
+            try:
+                write_record(records, future.result())
+                say(f"recorded {run.name}")
+            except Exception as error:  # the others' records are not lost by it
+                problems.append(f"{run.name}: {error}")
+    return problems
+
+
+def read_records(
+    claims: Sequence[Claim], plan: Plan, records: Path, quick: bool, added: int
+) -> dict[str, list[Record]]:
+    """The records of the claims' arms, by arm, of the plan's configs alone."""
+    hashes = {run.name: plan.hash_of(run.name) for run in plan.runs}
+    found: dict[str, list[Record]] = {}
+    for claim in claims:
+        for arm in claim.arms:
+            for seed in seeds_of(claim, quick, added):
+                record = read_record(records, arm, seed, hashes[run_name(arm, seed)])
+                if record is not None and record not in found.setdefault(arm, []):
+                    found[arm].append(record)
+    return {arm: sorted(rows, key=lambda r: r.seed) for arm, rows in found.items()}
+
+
+def timing_of(file: Path, plan: Plan, claims: Sequence[Claim], measure: bool) -> dict[str, Any]:
+    """The paces of arms whose curves are drawn: those kept in a file, or measured and kept there.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not measure:
+        return _kept(file)
+    arms = {arm for claim in claims for arm in claim.arms if "curves" in claim.pictures}
+    configs: dict[str, Experiment] = {}
+    for run in plan.runs:
+        arm, _ = _arm(run)
+        if arm in arms:
+            configs.setdefault(arm, run.config)
+    from ..compilation_cache import enable_compilation_cache
+    from .timing import time_steps
+
+    enable_compilation_cache()
+    found = _kept(file)
+    new = time_steps(configs)
+    seconds = {**found.get("seconds", {}), **new["seconds"]}
+    where = {"versions": provenance.versions(), "devices": provenance.devices()}
+    found = {**new, "seconds": seconds, **where}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, found)
+    return found
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise RunError(f"{file} is damaged ({error}); `byways claims --time` makes it") from error
+
+
+def _is_probed(key: str) -> bool:
+    return key.split(".")[0] in PROBES
+
+
+def _record(plan: Plan, run: PlannedRun, keys: tuple[str, ...]) -> Record:
+    from ..compilation_cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    return make_record(plan, run, keys)
+
+
+def _arm(run: PlannedRun) -> tuple[str, int]:
+    return run.name.rsplit("-s", 1)[0], run.config.seed
