@@ -129,8 +129,8 @@ def _dry_run(
     from rich.console import Console
     from rich.table import Table
 
+    from .progress import clock
     from .sweep.estimate import STEPS, estimate, finish
-    from .sweep.eta import clock
 
     costs = estimate(plan, runs, own[0], STEPS if options.measure else 0)
     table = Table(title=f"{plan.name}: {len(runs)} runs in {plan.folder}")

@@ -91,7 +91,7 @@ def summary(
     if "examples_per_second" in times:
         parts.append(f"{float(times['examples_per_second']):.0f} examples/s")
     if seconds_left is not None:
-        parts.append(f"left {_clock(seconds_left)}")
+        parts.append(f"left {clock(seconds_left)}")
     routed = []
     for modality in ("image", "text"):
         values = _layers(metrics, f"/success/{modality}")
@@ -113,7 +113,13 @@ def _layers(metrics: Mapping[str, Any], ending: str) -> list[float]:
     ]
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds for people.
+
+    Examples:
+        >>> clock(75.0), clock(3725.0)
+        ('1:15', '1:02:05')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

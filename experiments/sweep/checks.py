@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from ...models.config import sparse_blocks
+from ..config import kind_of
 from ..config_files import describe_differences, differences, fingerprint
 from ..errors import ConfigError, RunError, UsageError
 from ..run_folder import RunFolder
 from ..suggest import unknown
 from ..validate import problems_of
+from ..validate_model import towers
 from .plan import Plan, PlannedRun
 from .plan_file import recorded_hashes
 
@@ -23,10 +27,42 @@ def check_plan(plan: Plan) -> None:
     problems = [
         f"run {run.name}: {problem}"
         for run in plan.runs
-        for problem in problems_of(plan.config_of(run))
+        for problem in [*problems_of(plan.config_of(run)), *_growth(plan, run)]
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _growth(plan: Plan, run: PlannedRun) -> Iterator[str]:
+    """Why an upcycled run cannot grow out of its base, as far as configs tell."""
+    if not run.upcycled or run.begins_with is None:
+        return
+    base = plan.run(run.begins_with)
+    if type(base.config) is not type(run.config):
+        kinds = " and ".join(kind_of(config) for config in (base.config, run.config))
+        yield f"it is upcycled from '{base.name}', but the two are of different kinds: {kinds}"
+        return
+    if any(_sparse(model) for model in towers(base.config.model).values()):
+        yield f"it is upcycled from '{base.name}', which is sparse already; name a dense run"
+    grown = [model for model in towers(run.config.model).values() if _sparse(model)]
+    if not grown:
+        yield "it is upcycled, but its own model has no sparse block; set model.moe.placement"
+    for model in grown:
+        moe = model.moe
+        if moe.router in ("soft", "hash", "random") or moe.task != "none":
+            yield (
+                f"it is upcycled, which wants a learned router without a task; model.moe.router is "
+                f"{moe.router} and model.moe.task is {moe.task}"
+            )
+        if moe.shared_experts or moe.granularity > 1 or moe.kept_experts:
+            yield (
+                "it is upcycled, which copies MLPs to whole experts: set model.moe.shared_experts "
+                "to 0, granularity to 1, kept_experts to []"
+            )
+
+
+def _sparse(model: Any) -> bool:
+    return bool(sparse_blocks(model.moe, model.depth))
 
 
 def check_folders(plan: Plan) -> None:

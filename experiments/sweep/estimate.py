@@ -84,14 +84,18 @@ def finish(plan: Plan, costs: Sequence[Cost], workers: int) -> float | None:
 
     Each worker takes the next run that may begin; scoring is not counted.
     """
-    free, ended = [0.0] * max(1, workers), {}
-    for cost in costs:
-        if cost.seconds is None:
-            return None
-        base = plan.run(cost.run).begins_with
+    if any(cost.seconds is None for cost in costs):
+        return None
+    free = [0.0] * max(1, workers)
+    ended: dict[str | None, float] = {None: 0.0}
+    left = {cost.run: cost.seconds or 0.0 for cost in costs}
+    bases = {name: plan.run(name).begins_with for name in left}
+    while left:
         worker = min(range(len(free)), key=free.__getitem__)
-        free[worker] = max(free[worker], ended.get(base, 0.0)) + cost.seconds
-        ended[cost.run] = free[worker]
+        ready = [name for name in left if bases[name] in ended or bases[name] not in left]
+        begins = {name: max(free[worker], ended.get(bases[name], 0.0)) for name in ready}
+        name = min(ready, key=begins.__getitem__)
+        free[worker] = ended[name] = begins[name] + left.pop(name)
     return max(free)
 
 

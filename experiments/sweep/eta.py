@@ -35,15 +35,3 @@ def seconds_left(plan: Plan, rows: Sequence[RunStatus], workers: int) -> float |
         speed = row.examples_per_second or fmean(speeds.get(run.preset, [anyhow]))
         left.append((row.steps - row.step) * run.config.batch_size / speed)
     return max([sum(left) / max(1, workers), *left]) if left else 0.0
-
-
-def clock(seconds: float) -> str:
-    """Seconds for people.
-
-    Examples:
-        >>> clock(75), clock(3725)
-        ('1:15', '1:02:05')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

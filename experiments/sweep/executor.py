@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .plan import Plan, PlannedRun
 
@@ -24,6 +24,7 @@ class Ended:
     output: str = ""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs one run of a plan where there is room, by `worker.work` in a process of its own."""
 

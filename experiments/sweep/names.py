@@ -70,4 +70,6 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return "+".join(_text(item) for item in value) or "none"
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", str(value)).strip("-") or "empty"
+    if not isinstance(value, str):
+        return str(value)
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", value).strip("-") or "empty"

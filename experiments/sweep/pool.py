@@ -157,13 +157,14 @@ class _Schedule:
                 self.executor.stop()
             else:
                 self._start()
-            for ended in self.executor.poll():
+            news = self.executor.poll()
+            for ended in news:
                 self._end(ended)
             now = time.monotonic()
             if on_change is not None and now - shown >= self.settings.every:
                 on_change(self.rows())
                 shown = now
-            if self.left or self.active:
+            if not news and (self.left or self.active):
                 time.sleep(_POLL)
         if on_change is not None:
             on_change(self.rows())

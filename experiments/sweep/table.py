@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .eta import clock, seconds_left
+from ..progress import clock
+from .eta import seconds_left
 from .plan import Plan
 from .status import RunStatus
 

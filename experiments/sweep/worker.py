@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     from ..errors import Interrupted
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _end_with(int(os.environ.get(PARENT, "0")))
+    end_with(int(os.environ.get(PARENT, "0")))
     pin_from(CORES)
     names = [word for word in arguments if word != "--no-evaluate"]
     if len(names) != 2:
@@ -91,7 +91,7 @@ def work(file: Path, name: str, evaluate: bool = True) -> None:
         mark_done(plan, run, train_seconds(folder), time.monotonic() - began)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Asks the kernel for a SIGTERM when the parent dies: training then saves and stops."""
     if not parent or not sys.platform.startswith("linux"):
         return
