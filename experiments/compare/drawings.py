@@ -12,6 +12,7 @@ from . import words
 from .comparing import Comparison
 from .curves import By, Curve
 from .groups import Group
+from .metrics import COMPUTED
 from .reading import ReadRun
 
 # Styles of lines in compare.css; more groups than that share them.
@@ -155,6 +156,10 @@ def _dot_plot(found: Comparison, key: str) -> DotPlot:
     if not values:
         return DotPlot(words.heading(key), (), Markup(""))
     low, high = _range(values, [cell.interval for cell in cells if cell.interval])
+    if key in COMPUTED:
+        # Of what training takes, differences of a thousandth should look like that.
+        room = max(0.0, 0.2 * abs(max(values)) - (high - low)) / 2
+        low, high = low - room, high + room
 
     def x_of(value: float) -> float:
         return _EDGE + (_WIDTH - 2 * _EDGE) * (value - low) / (high - low)
