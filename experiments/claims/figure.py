@@ -101,11 +101,11 @@ def bar_figure(title: str, groups: Sequence[tuple[str, Sequence[Bar]]]) -> bytes
     return _page(title, width, y - 10, rows)
 
 
-def _text(kind: str, x: float, y: float, words: str) -> Markup:
+def _text(kind: str, x: float | int, y: float | int, words: str) -> Markup:
     return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, x, y, words)
 
 
-def _page(title: str, width: int, height: float, rows: Sequence[Markup]) -> bytes:
+def _page(title: str, width: int, height: float | int, rows: Sequence[Markup]) -> bytes:
     light = "".join(f".{k}{{--hue:{c}}}" for k, c in zip(KINDS, _LIGHT, strict=True))
     dark = "".join(f".{k}{{--hue:{c}}}" for k, c in zip(KINDS, _DARK, strict=True))
     style = (

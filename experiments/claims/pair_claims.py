@@ -171,7 +171,7 @@ PAIR_CLAIMS = (
                 unit="nats",
             ),
         ),
-        pictures=("information", "experts"),
+        pictures=("information",),
     ),
     Claim(
         name="one-tower",

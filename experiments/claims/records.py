@@ -10,7 +10,7 @@ from typing import Any
 
 from ..compare.curves import curve_of, effort_of
 from ..errors import RunError
-from ..files import write_json
+from ..files import write_bytes
 from ..metrics_log import read_lines
 from ..run_folder import RunFolder
 from ..sweep.plan import Plan, PlannedRun
@@ -77,11 +77,11 @@ def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Writes it whole or not at all."""
+    """Writes it whole or not at all; a line for each part, since many are committed."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        _path(folder, record.arm, record.seed), {"format": FORMAT} | dataclasses.asdict(record)
-    )
+    data = {"format": FORMAT, **dataclasses.asdict(record)}
+    lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
+    write_bytes(_path(folder, record.arm, record.seed), f"{{\n{lines}\n}}\n".encode())
 
 
 def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None:

@@ -1,0 +1,211 @@
+"""Claims: verdicts, pairing by seed, records, the page; and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+from byways.experiments import RunError, cli
+from byways.experiments.claims.arms import ARMS
+from byways.experiments.claims.claim import Claim, Question, Side
+from byways.experiments.claims.judging import judge_claim, values_of
+from byways.experiments.claims.page_writer import Page, write_page
+from byways.experiments.claims.planning import plan_of, run_name, seeds_of
+from byways.experiments.claims.records import FORMAT, Record, read_record, write_record
+from byways.experiments.claims.registry import CLAIMS
+from byways.experiments.claims.running import keys_of, read_records
+from byways.experiments.claims.verdict import judge, overall
+from byways.experiments.compare.statistics import Interval
+from byways.experiments.sweep.checks import check_plan
+
+EVERY = list(CLAIMS.values())
+A, B = Side("limoe", "noto.all.top1"), Side("dense", "noto.all.top1")
+MORE = Question("more", "limoe is better", A, B, margin=0.01)
+
+
+def claim(*questions, **changes):
+    every = {"name": "c", "title": "C", "source": "a paper", "says": "so", "setting": "thus"}
+    return Claim(**(every | {"questions": questions, "arms": ("limoe", "dense")} | changes))
+
+
+def record(arm, seed, value=None, **changes):
+    numbers = {} if value is None else {"noto.all.top1": value}
+    curve = ((10, 1e9, 0.1), (20, 2e9, 0.3))
+    return dataclasses.replace(
+        Record(arm, seed, "abc", "1234567890", numbers, curve, ()), **changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "verdict"),
+    [
+        ("larger", 0.002, 0.03, "holds"),
+        ("larger", 0.001, 0.009, "no difference within the margin"),
+        ("larger", -0.009, 0.009, "no difference within the margin"),
+        ("larger", -0.02, 0.009, "does not hold at this scale"),
+        ("larger", -0.02, 0.02, "undecided"),
+        ("not worse", -0.009, 0.5, "holds"),
+        ("not worse", -0.02, 0.5, "undecided"),
+        ("not worse", -0.5, -0.02, "does not hold at this scale"),
+        ("differs", 0.002, 0.03, "holds"),
+        ("differs", -0.03, -0.002, "holds"),
+        ("differs", -0.009, 0.009, "no difference within the margin"),
+        ("differs", -0.02, 0.02, "undecided"),
+    ],
+)
+def test_a_verdict_is_where_the_interval_lies(kind, low, high, verdict):
+    question = dataclasses.replace(MORE, kind=kind)
+    assert judge(question, Interval((low + high) / 2, low, high, 3)) == verdict
+
+
+def test_one_seed_decides_nothing():
+    assert judge(MORE, Interval(0.5, None, None, 1)) == "undecided"
+    assert judge(MORE, None) == "undecided"
+
+
+def test_a_claim_is_as_good_as_its_worst_question():
+    no, none = "does not hold at this scale", "no difference within the margin"
+    assert overall(["holds", "undecided", none, no]) == no
+    assert overall(["holds", "undecided", none]) == none
+    assert overall(["holds", "undecided"]) == "undecided"
+    assert overall([]) == "undecided"
+
+
+def test_differences_are_paired_by_seed():
+    records = {
+        "limoe": [record("limoe", seed, value) for seed, value in ((0, 0.30), (1, 0.42), (7, 0.9))],
+        "dense": [record("dense", seed, value) for seed, value in ((1, 0.40), (0, 0.28))],
+    }
+    (answer,) = judge_claim(claim(MORE), records, {}).answers
+    assert answer.seeds == (0, 1)
+    assert math.isclose(answer.difference.mean, 0.02)
+    assert math.isclose(answer.difference.low, 0.02, abs_tol=1e-9)  # 0.02 both times
+    assert answer.verdict == "holds"
+
+
+def test_a_number_may_be_held_against_a_fixed_one():
+    question = dataclasses.replace(MORE, right=0.25)
+    records = {"limoe": [record("limoe", seed, 0.3) for seed in (0, 1)]}
+    judged = judge_claim(claim(question), records, {})
+    assert judged.verdict == "holds"
+    assert judged.answers[0].right.mean == 0.25
+
+
+def test_equal_seconds_are_of_measured_paces():
+    """limoe's 20 steps take 40 s, dense's 20 s: after those, limoe stands at step 10."""
+    records = {arm: [record(arm, 0)] for arm in ("limoe", "dense")}
+    pace = {"limoe": 2.0, "dense": 1.0}
+    of = lambda key: values_of(Side("limoe", key), records, pace)  # noqa: E731
+    assert of("curve.seconds") == {0: 40.0}
+    assert of("curve.at_seconds_of.dense") == {0: 0.1}
+    assert of("curve.at_flops_of.dense") == {0: 0.3}
+    assert values_of(Side("dense", "curve.at_seconds_of.limoe"), records, pace) == {0: 0.3}
+    assert values_of(Side("limoe", "curve.at_seconds_of.dense"), records, {}) == {}
+    half = values_of(Side("limoe", "curve.at_seconds_of.dense"), records, pace | {"limoe": 4 / 3})
+    assert math.isclose(half[0], 0.2)  # step 15
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    one = record("limoe", 3, 0.25, routing=((5, 0.5),))
+    write_record(tmp_path, one)
+    assert read_record(tmp_path, "limoe", 3, "abc") == one
+    assert read_record(tmp_path, "limoe", 3, "other") is None  # of another config
+    assert read_record(tmp_path, "limoe", 4, "abc") is None
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text()[:40])
+    with pytest.raises(RunError, match=r"is no whole record .* delete it"):
+        read_record(tmp_path, "limoe", 3, "abc")
+
+
+def test_every_planned_config_can_be():
+    for quick in (False, True):
+        check_plan(plan_of(EVERY, Path("runs"), quick))
+
+
+def test_arms_are_trained_once_however_many_claims_read_them():
+    plan = plan_of(EVERY, Path("runs"))
+    wanted = {(arm, s) for c in CLAIMS.values() for arm in c.arms for s in seeds_of(c)}
+    assert {run.name for run in plan.runs} == {run_name(*pair) for pair in wanted}
+    assert len({plan.hash_of(run.name) for run in plan.runs}) == len(plan.runs)
+    upcycled = plan.run("vmoe-upcycled-s1")
+    assert (upcycled.begins_with, upcycled.upcycled) == ("vit-s1", True)
+    assert set(ARMS) == {arm for arm, _ in wanted}
+
+
+def test_seeds_added_afterwards_come_last():
+    one = CLAIMS["entropy-losses"]
+    assert seeds_of(one, added=2) == (0, 1, 2, 3, 4)
+    assert seeds_of(one, quick=True) == (0, 1)
+
+
+def test_only_questions_ask_for_probes():
+    assert "capacity.dropless" in keys_of("vmoe")
+    assert not any(key.startswith("limits.") for key in keys_of("dense"))
+    assert "limits.ordered" in keys_of("limoe")
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Records of two seeds of limoe and dense, of the configs that are planned."""
+    plan = plan_of([CLAIMS["limoe-beats-dense"]], tmp_path / "runs")
+    folder = tmp_path / "claims" / "records"
+    for seed in (0, 1):
+        for arm, value in (("limoe", 0.3), ("dense", 0.2)):
+            digest = plan.hash_of(run_name(arm, seed))
+            numbers = dict.fromkeys(keys_of(arm), value + 0.01 * seed)
+            write_record(folder, record(arm, seed, hash=digest, numbers=numbers))
+    return plan, folder
+
+
+def test_the_page_has_verdicts_numbers_and_pictures(kept, tmp_path):
+    _, folder = kept
+    page = Page(tmp_path / "claims.md", folder, {}, quick=False)
+    found = read_records(EVERY, plan_of(EVERY, tmp_path), folder, False, 0)
+    write_page(page, EVERY, found)
+    text = page.file.read_text()
+    assert (
+        "| LIMoE names more of Noto's drawings (top-1 of 837 names) | 30.5 | 20.5 | +10.0" in text
+    )
+    assert "2 of 5" in text
+    assert "![LIMoE beats its dense twin: curves](claims/limoe-beats-dense.svg)" in text
+    drawn = (tmp_path / "claims" / "limoe-beats-dense.svg").read_text()
+    assert drawn.startswith("<svg xmlns=")
+    assert "its dense twin" in drawn
+    assert text.count("**undecided**") > 10  # what has no records
+
+
+def test_the_command_reads_without_training(kept, tmp_path, capsys):
+    page = tmp_path / "claims.md"
+    assert cli.main(["claims", "limoe-beats-dense", "--read", "--page", str(page)]) == 0
+    shown = capsys.readouterr().out
+    assert "limoe-beats-dense" in shown
+    assert page.is_file()
+
+
+def test_what_is_refused(capsys):
+    assert cli.main(["claims", "limoe-beat-dense"]) == 2
+    assert "did you mean 'limoe-beats-dense'" in capsys.readouterr().err
+    assert cli.main(["claims", "--added", "-1"]) == 2
+    with pytest.raises(ValueError, match=r"more reads \['dense'\]"):
+        claim(MORE, arms=("limoe",))
+
+
+def test_the_list_says_what_each_needs(capsys):
+    assert cli.main(["claims", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in CLAIMS)
+    assert "72 runs" in shown
+
+
+def test_a_damaged_pace_is_told(kept, tmp_path, capsys):
+    (tmp_path / "claims" / "timing.json").write_text("{")
+    assert cli.main(["claims", "--read", "--page", str(tmp_path / "claims.md")]) == 1
+    assert "`byways claims --time` makes it" in capsys.readouterr().err
+
+
+def test_records_are_of_this_format(kept):
+    _, folder = kept
+    assert all(json.loads(file.read_text())["format"] == FORMAT for file in folder.iterdir())
