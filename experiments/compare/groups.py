@@ -76,21 +76,21 @@ def stem(name: str, seed: int) -> str:
     """The name of a run's folder without its seed.
 
     Examples:
-        >>> stem("experts-8_seed-2", 2), stem("dense-0", 0), stem("experts-8", 0)
-        ('experts-8', 'dense', 'experts-8')
+        >>> [stem("experts-8_seed-2", 2), stem("dense-s0", 0), stem("dense0", 0), stem("a-10", 0)]
+        ['experts-8', 'dense', 'dense', 'a-10']
     """
-    return re.sub(rf"[-_.]?(seed)?[-_=]?(?<!\d){seed}$", "", name) or name
+    return re.sub(rf"([-_.](seed|s)?[-_=]?)?(?<!\d){seed}$", "", name) or name
 
 
 def _seedless(run: ReadRun) -> dict[str, Any]:
     """The config with neither the seed, nor the seeds of the runs whose weights it begins with."""
     found = {"kind": kind_of(run.config), **to_dict(run.config)}
     seed = found.pop("seed")
-    found["init"] = [_beginning(text, seed) for text in found["init"]]
+    found["init"] = [_beginning(text, seed, run.path.parent) for text in found["init"]]
     return found
 
 
-def _beginning(text: str, seed: int) -> str:
+def _beginning(text: str, seed: int, beside: Path) -> str:
     """What stands for a folder of `init`: of a run its config; of a model grown for this run of a
     sweep its name; both without the seed."""
     place, equals, folder = text.rpartition("=")
@@ -98,7 +98,9 @@ def _beginning(text: str, seed: int) -> str:
     if path.parent.name == ".begin":
         return f"{place}{equals}{path.parent / stem(path.name, seed)}"
     try:
-        config, preset = RunFolder(path).read()
+        # A sweep's folder may have moved, or is named from elsewhere: its runs lie together.
+        there = path if (path / "config.json").is_file() else beside / path.name
+        config, preset = RunFolder(there).read()
     except (RunError, ConfigError):
         return text
     base = {key: value for key, value in to_dict(config).items() if key not in ("seed", "init")}

@@ -133,7 +133,9 @@ def test_seeds_of_the_weights_that_runs_begin_with_make_no_groups(tmp_path):
         grown = str(tmp_path / ".begin" / f"up_{seed}")
         begun = dataclasses.replace(EXPERTS, init=(grown,))
         write_run(tmp_path / "up" / f"up_{seed}", begun, scores(0.6), seed=seed)
-    found = compare_runs([tmp_path / "fine", tmp_path / "up"])
+        base.rename(tmp_path / "fine" / base.name)
+    fine = [tmp_path / "fine" / f"fine_{seed}" for seed in range(2)]
+    found = compare_runs([*fine, tmp_path / "up"])
     assert [group.seeds for group in found.groups] == [(0, 1), (0, 1)]
 
 
