@@ -209,12 +209,16 @@ def _axes(chart: Chart, levels, steps, x_of, y_of) -> list[Markup]:
             _LEFT, right, bottom, bottom
         )
     )
+    first = chart.at("0")
     for step in steps:
+        if 0 < x_of(step) - _LEFT < 5.5 * len(first) + 6:
+            # It would touch the first label.
+            continue
         # A label at the very end would be cut off; the first one says what is counted.
         anchor = "end" if x_of(step) > right - 12 else "middle" if step else "start"
         parts.append(
             Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
-                x_of(step), bottom + 14, anchor, number(step) if step else chart.at("0")
+                x_of(step), bottom + 14, anchor, number(step) if step else first
             )
         )
     return parts
