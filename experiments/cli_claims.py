@@ -126,10 +126,12 @@ def _train(options: ClaimsOptions, plan: Plan, left: Sequence[str]) -> int:
 def _record(options: ClaimsOptions, plan: Plan, records: Path) -> list[str]:
     if options.read:
         return []
-    from .claims.running import gather
+    from .claims.running import gather, keep_experts
     from .sweep.places import places
 
-    return gather(plan, records, len(places(options.workers, 0)))
+    problems = gather(plan, records, len(places(options.workers, 0)))
+    keep_experts(plan, records.parent)
+    return problems
 
 
 def _write(

@@ -13,7 +13,7 @@ from ..report.charts import HEIGHT, WIDTH, Chart
 KINDS = ("s0", "s1", "s2", "s3", "s4", "s5")
 _LIGHT = ("#0f766e", "#c8560f", "#2467c9", "#c2408f", "#5a7d1e", "#7b3fb5")
 _DARK = ("#4fc3b5", "#f19a55", "#6aa5f8", "#f08cc8", "#a3cc5a", "#b98cf0")
-_GAP, _HEAD, _ROW, _MARGIN = 24, 44, 20, 14
+_GAP, _HEAD, _ROW, _MARGIN = 24, 50, 20, 14
 # Width of a bar's words and of its number.
 _WORDS, _NUMBER = 250, 110
 
@@ -67,7 +67,7 @@ def figure(title: str, charts: Sequence[Chart]) -> bytes:
                 left, top + 8, WIDTH, HEIGHT, chart.svg
             )
         )
-    return _page(title, width, top + HEIGHT + 16, rows)
+    return page(title, width, top + HEIGHT + 16, rows)
 
 
 def bar_figure(title: str, groups: Sequence[tuple[str, Sequence[Bar]]]) -> bytes:
@@ -76,7 +76,7 @@ def bar_figure(title: str, groups: Sequence[tuple[str, Sequence[Bar]]]) -> bytes
     width, y, rows = 2 * (WIDTH + _MARGIN) + _GAP, _HEAD, []
     long = width - _WORDS - _NUMBER - 2 * _MARGIN
     for name, bars in groups:
-        rows.append(_text("name", _MARGIN, y, name))
+        rows.append(text("name", _MARGIN, y, name))
         y += 8
         for bar in bars:
             left, middle = _MARGIN + _WORDS, y + _ROW / 2
@@ -98,14 +98,16 @@ def bar_figure(title: str, groups: Sequence[tuple[str, Sequence[Bar]]]) -> bytes
                 rows.append(whisker.format(*ends, middle, middle))
             y += _ROW
         y += 26
-    return _page(title, width, y - 10, rows)
+    return page(title, width, y - 10, rows)
 
 
-def _text(kind: str, x: float | int, y: float | int, words: str) -> Markup:
+def text(kind: str, x: float | int, y: float | int, words: str) -> Markup:
+    """Words at a place; `kind` is their class."""
     return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, x, y, words)
 
 
-def _page(title: str, width: int, height: float | int, rows: Sequence[Markup]) -> bytes:
+def page(title: str, width: int, height: float | int, rows: Sequence[Markup]) -> bytes:
+    """Rows of SVG as a file, under a title, with colours for light and dark."""
     light = "".join(f".{k}{{--hue:{c}}}" for k, c in zip(KINDS, _LIGHT, strict=True))
     dark = "".join(f".{k}{{--hue:{c}}}" for k, c in zip(KINDS, _DARK, strict=True))
     style = (
@@ -115,6 +117,8 @@ def _page(title: str, width: int, height: float | int, rows: Sequence[Markup]) -
         'text{font:11px system-ui,"DejaVu Sans",sans-serif;fill:var(--soft)}'
         ".title{font-size:15px;font-weight:650;fill:var(--ink)}"
         ".name{font-size:12px;font-weight:600;fill:var(--ink)}.words{font-size:12px}"
+        ".small,.credit{font-size:10.5px}.mark{fill:none;stroke:var(--hue,#2467c9);stroke-width:1.5}"
+        "image{image-rendering:pixelated}"
         ".page{fill:var(--page)}.track{fill:var(--track)}.key{fill:var(--hue)}"
         ".whisker{stroke:var(--ink);stroke-width:2}.grid{stroke:var(--line)}"
         ".axis{stroke:var(--soft)}line.reference{stroke:var(--soft);stroke-dasharray:2 4}"

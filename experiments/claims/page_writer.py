@@ -18,6 +18,12 @@ from .judging import Answer, Judgement, Records, judge_claim, values_of
 from .pictures import draw
 
 _PAGE = Path(__file__).with_name("page")
+# Pictures that need a run itself, and are kept once drawn: by claim, words and file.
+EXPERTS = {
+    "experts-specialise": {
+        "what each expert of seed 0's LIMoE takes: its surest patches, and its words": "experts.svg"
+    }
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +35,12 @@ class Page:
         records: the folder of records.
         timing: of `time_steps`, with `device` and `versions`; empty where nothing was timed.
         quick: the short form.
-        kept: pictures that are files there already, by claim: (words, file's name).
     """
 
     file: Path
     records: Path
     timing: Mapping[str, Any]
     quick: bool
-    kept: Mapping[str, Sequence[tuple[str, str]]] = dataclasses.field(default_factory=dict)
 
 
 def write_page(page: Page, claims: Sequence[Claim], records: Records) -> list[Judgement]:
@@ -161,7 +165,7 @@ def _pictures(
         file = folder / f"{claim.name}.svg"
         write_bytes(file, drawn)
         found.append({"words": f"{claim.title}: {name}", "file": f"{folder.name}/{file.name}"})
-    for words, name in page.kept.get(claim.name, ()):
+    for words, name in EXPERTS.get(claim.name, {}).items():
         if (folder / name).is_file():
             found.append({"words": words, "file": f"{folder.name}/{name}"})
     return found

@@ -12,7 +12,7 @@ from typing import Any
 from .. import provenance
 from ..config import Experiment
 from ..errors import RunError
-from ..files import write_json
+from ..files import write_bytes, write_json
 from ..sweep.plan import Plan, PlannedRun
 from ..sweep.status import is_done
 from .claim import Claim
@@ -122,6 +122,20 @@ def _kept(file: Path) -> dict[str, Any]:
 
 def _is_probed(key: str) -> bool:
     return key.split(".")[0] in PROBES
+
+
+def keep_experts(plan: Plan, folder: Path) -> None:
+    """Draws the experts of LIMoE's first seed, where that run is here and was not drawn yet."""
+    target = folder / "experts.svg"
+    run = next((run for run in plan.runs if _arm(run) == ("limoe", 0)), None)
+    if run is None or target.is_file() or not is_done(plan, run):
+        return
+    from ..compilation_cache import enable_compilation_cache
+    from .experts_figure import draw_experts
+
+    enable_compilation_cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, draw_experts(plan.folder_of(run), "What each expert takes"))
 
 
 def _record(plan: Plan, run: PlannedRun, keys: tuple[str, ...]) -> Record:
