@@ -58,7 +58,7 @@ def import_vmoe(arguments: Sequence[str]) -> int:
 class ImportClipOptions:
     """Read a CLIP or a SigLIP, in transformers' or open_clip's layout, and write two towers.
 
-    CLIP's tokenizer comes along.
+    The tokenizer that lies beside it comes along.
 
     Attributes:
         path: a folder with weights (safetensors) and settings (JSON), or its file of weights.
@@ -79,7 +79,9 @@ def import_clip(arguments: Sequence[str]) -> int:
 
     config, arrays = read_two_tower(options.path)
     folder = options.path if options.path.is_dir() else options.path.parent
-    names = ("tokenizer.json", "vocab.json", "merges.txt") if config.text.causal else ()
+    names = ("tokenizer.json", "vocab.json", "merges.txt")
+    if not config.text.causal:
+        names = ("spiece.model", "tokenizer.json")
     beside = {name: folder / name for name in names if (folder / name).is_file()}
     save_model(options.out, "two_tower", config, arrays, beside=beside)
     count = sum(value.size for value in arrays.values())

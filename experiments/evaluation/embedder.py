@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from ..sources import Source, unfit
 _TEXTS = 64
 
 
+@runtime_checkable
 class TextTokenizer(Protocol):
     """What turns text into a tower's pieces."""
 
@@ -168,7 +169,7 @@ def _names(source: Source) -> tuple[str, ...]:
     if source.experiment is not None:
         return ("tokenizer.model",)
     if _clip(source):
-        return "tokenizer.json", "vocab.json"
+        return "tokenizer.json", "vocab.json", "tokenizer.model"
     return ("tokenizer.model", *(("spiece.model", "tokenizer.json") if _siglip(source) else ()))
 
 

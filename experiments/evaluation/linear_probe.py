@@ -43,7 +43,7 @@ class Probe:
     Attributes:
         kernel, bias: (F, C) and (C,) float64, of whitened features.
         mean, std: (F,) of the training features.
-        gradient: the largest entry of the objective's gradient where the fit stopped.
+        gradient: the largest entry of the gradient where the fit stopped, in the fit's coordinates.
         steps: of L-BFGS.
     """
 
@@ -84,6 +84,13 @@ def fit_probe(
     mean, std = x.mean(axis=0), x.std(axis=0) + _LEAST_STD
     x = (x - mean) / std
     many, width = x.shape
+    # L-BFGS would creep along the valleys of correlated features. In coordinates where the
+    # curvature is near one everywhere the minimum is the same, and tens of steps away.
+    eigenvalues, axes = np.linalg.eigh(x.T @ x / many)
+    curvature = np.maximum(eigenvalues, 0.0) * (classes - 1) / classes**2 + lam
+    into = axes / np.sqrt(curvature)
+    x = x @ into
+    penalty = (lam / curvature)[:, None]
     target = np.zeros((many, classes))
     target[np.arange(many), train.labels] = 1.0
 
@@ -94,15 +101,16 @@ def fit_probe(
         chosen = np.sum(logits * target)
         np.exp(logits, out=logits)
         total = logits.sum(axis=1, keepdims=True)
-        value = (np.sum(np.log(total)) - chosen) / many + lam / 2 * np.sum(kernel**2)
+        value = (np.sum(np.log(total)) - chosen) / many + np.sum(penalty * kernel**2) / 2
         logits /= total
         logits -= target
-        slope = x.T @ logits / many + lam * kernel
+        slope = x.T @ logits / many + penalty * kernel
         return float(value), np.concatenate([slope.ravel(), logits.mean(axis=0)])
 
     first = np.zeros((width + 1) * classes)
     if start is not None:
-        first = np.concatenate([start.kernel.ravel(), start.bias])
+        back = np.sqrt(curvature)[:, None] * (axes.T @ start.kernel)
+        first = np.concatenate([back.ravel(), start.bias])
     options = {
         "maxiter": protocol.iterations,
         "maxfun": 2 * protocol.iterations,
@@ -111,7 +119,7 @@ def fit_probe(
         "maxcor": 20,
     }
     found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
-    kernel = found.x[: width * classes].reshape(width, classes)
+    kernel = into @ found.x[: width * classes].reshape(width, classes)
     gradient = float(np.abs(found.jac).max())
     return Probe(kernel, found.x[width * classes :], mean, std, gradient, int(found.nit))
 
@@ -168,6 +176,8 @@ def score_probe(
     return {
         "lambda": best[1],
         "chosen_on": "validation" if len(protocol.lambdas) > 1 else "fixed",
+        # A better one may lie beyond.
+        "at_edge": best[1] in (min(protocol.lambdas), max(protocol.lambdas)),
         "scores": {**state.fractions(), "n": state.count, "candidates": classes},
         "train_top1": trained.fractions()["top1"],
         "train_images": trained.count,

@@ -64,7 +64,7 @@ def _probe(result: dict[str, Any]) -> Table:
     scores = result["scores"]
     words = (
         f"λ {result['lambda']:g}, chosen on {result['chosen_on']}; {result['train_images']} "
-        "training images"
+        f"training images{'; λ is at the edge of the grid' if result['at_edge'] else ''}"
     )
     table = empty_table(f"Linear probe on {_data(result)}", ("score", "per cent"), 1, words)
     for key, name in {"top1": "test, top 1", "top5": "test, top 5"}.items():

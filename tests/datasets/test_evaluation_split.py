@@ -1,0 +1,95 @@
+"""Splits read once through: pictures, labels and captions of any set."""
+
+from __future__ import annotations
+
+import io
+
+import byways.datasets as data
+import numpy as np
+import pytest
+from byways.datasets import evaluation_split
+from byways.datasets.evaluation_split import picture
+from PIL import Image
+
+
+def encoded(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def thirds(high: int, wide: int) -> bytes:
+    """Red, green and blue columns."""
+    array = np.zeros((high, wide, 3), np.uint8)
+    for channel in range(3):
+        array[:, channel * wide // 3 : (channel + 1) * wide // 3, channel] = 255
+    return encoded(array)
+
+
+def test_pictures_are_cropped_or_squashed():
+    wide = thirds(30, 90)
+    for resize in ("crop", "short_side"):  # the middle third alone
+        found = picture(wide, 10, resize)
+        assert found.shape == (10, 10, 3)
+        assert found[5, 3:-3].tolist() == [[0, 255, 0]] * 4
+    squashed = picture(wide, 9, "squash")
+    assert squashed[4, [1, 4, 7]].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    # 7 of 8 pixels stay: those at the edge of an 8 pixels wide picture go.
+    edge = np.zeros((8, 8, 3), np.uint8)
+    edge[:, -1] = 255
+    assert picture(encoded(edge), 7, "squash")[:, -1].min() > 200
+    assert picture(encoded(edge), 7, "central")[:, :-1].max() == 0
+
+
+def test_transparent_becomes_white_and_grey_is_repeated():
+    clear = encoded(np.zeros((4, 4, 4), np.uint8))
+    for resize in ("crop", "short_side", "squash", "central"):
+        assert picture(clear, 3, resize).min() == 255
+    grey = picture(np.full((28, 28), 7, np.uint8), 32)
+    assert grey.shape == (32, 32, 3)
+    assert (grey[16, 16].tolist(), grey[0, 0].tolist()) == ([7, 7, 7], [0, 0, 0])
+
+
+def test_a_set_of_ones_own(snapshots):
+    split = data.open_split("snapshots", snapshots)
+    assert (split.split, split.classes, split.captioned) == ("train", None, True)
+    rows = [row for _, row in split.rows()]
+    assert len(rows) == split.count
+    assert "a boat on the left" in {text for row in rows for text in row.captions}
+    with pytest.raises(data.RecordError, match="no split 'test'; there are: train"):
+        data.open_split("snapshots", snapshots, "test")
+    with pytest.raises(data.RecordError, match="No data set 'snap'"):
+        data.open_split("snap", snapshots)
+
+
+def test_batches_are_filled_and_limits_are_drawn():
+    rows = [
+        evaluation_split.SplitRow(np.full((4, 4), n, np.uint8), (n,), (), str(n)) for n in range(7)
+    ]
+    split = data.EvaluationSplit("counts", "test", ("a",), False, 7, lambda: iter(rows))
+    batches = list(split.batches(4, 4))
+    assert [batch["id"].tolist() for batch, _ in batches] == [[0, 1, 2, 3], [4, 5, 6, -1]]
+    assert batches[1][0]["mask"].tolist() == [True, True, True, False]
+    assert batches[1][0]["image"][:, 0, 0, 0].tolist() == [4, 5, 6, 0]
+    chosen = sorted(np.random.RandomState(0).permutation(7)[:3].tolist())
+    assert [number for number, _ in split.rows(3)] == chosen
+    assert len(list(split.rows(70))) == 7
+    bad = data.EvaluationSplit(
+        "counts",
+        "test",
+        None,
+        True,
+        1,
+        lambda: iter([evaluation_split.SplitRow(b"no picture", (), ("x",), "test/0")]),
+    )
+    with pytest.raises(data.RecordError, match="Row 0 of test .* does not decode"):
+        list(bad.batches(4, 4))
+
+
+def test_captions_of_several_kinds():
+    captions = evaluation_split._captions
+    coco = {"captions": {"id": [1, 2], "text": [b"a dog", b"a dog "]}}
+    assert captions(coco, "captions") == ("a dog",)
+    emoji = {"label": "fox", "keywords": ["a", "b", "c", "d", "e"]}
+    assert captions(emoji, "label") == ("fox", "a b c d")
+    assert captions({"caption": ["x", "", "y"]}, "caption") == ("x", "y")
