@@ -102,7 +102,8 @@ def _run(options: SweepOptions, plan: Plan, executor: Executor, workers: int) ->
 def _tell(options: SweepOptions, plan: Plan, outcomes: Sequence[Outcome]) -> int:
     left = [one for one in outcomes if one.state not in ("done", "trained")]
     if not left:
-        print(f"{len(outcomes)} runs done: {plan.folder}; next: byways compare {plan.folder}")
+        count = f"{len(outcomes)} runs" if len(outcomes) > 1 else "1 run"
+        print(f"{count} done: {plan.folder}; next: byways compare {plan.folder}")
         return 0
 
     from rich.console import Console

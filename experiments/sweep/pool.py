@@ -137,6 +137,7 @@ class _Schedule:
         self.left: list[PlannedRun] = []
         self.active: dict[str, PlannedRun] = {}
         self.ended: dict[str, Outcome] = {}
+        self.final: dict[str, RunStatus] = {}
         for run in runs:
             if self._complete(run):
                 self.ended[run.name] = Outcome(
@@ -170,7 +171,14 @@ class _Schedule:
             on_change(self.rows())
 
     def rows(self) -> list[RunStatus]:
-        return [status_of(self.plan, run) for run in self.runs]
+        # What ended is read once: a long table must not take time from those that train.
+        rows = []
+        for run in self.runs:
+            row = self.final.get(run.name) or status_of(self.plan, run)
+            if run.name in self.ended:
+                self.final[run.name] = row
+            rows.append(row)
+        return rows
 
     def outcomes(self) -> list[Outcome]:
         return [

@@ -66,7 +66,7 @@ class SweepTable:
             changed = [row for row in rows if row.state == "running"]
         for row in changed:
             cells = [f"{name} {text}" for name, text in _cells(row).items() if text]
-            self._print(f"{row.name}: {'  '.join([row.state, *cells])}")
+            self._print(f"{row.name}: {'  '.join([_state(row), *cells])}")
         if changed:
             self._told = time.monotonic()
             self._print(self._summary(rows))
@@ -102,8 +102,13 @@ class SweepTable:
             table.add_column(name, justify="right")
         for row in shown[:room]:
             cells = _cells(row)
-            table.add_row(row.name, row.state, *cells.values(), style=_STYLES.get(row.state))
+            table.add_row(row.name, _state(row), *cells.values(), style=_STYLES.get(row.state))
         return table
+
+
+def _state(row: RunStatus) -> str:
+    """A state for people: of a process that has trained all steps, what it does since."""
+    return "scoring" if row.state == "running" and row.step >= row.steps else row.state
 
 
 def _cells(row: RunStatus) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 
 import pytest
 from byways.experiments import RunError, UsageError
@@ -153,6 +154,23 @@ def test_two_sweeps_at_once(tmp_path):
             run(plan)
         states, _ = run(plan, only=("s1",))
     assert states == {"s1": "done"}
+
+
+def test_a_run_that_another_has_is_waited_for(tmp_path, capsys):
+    plan = plan_in(tmp_path, planned("a"))
+    got = threading.Event()
+
+    def take():
+        with claimed(plan, plan.runs[0]):
+            got.set()
+
+    other = threading.Thread(target=take)
+    with claimed(plan, plan.runs[0]):
+        other.start()
+        assert not got.wait(0.2)
+    other.join(timeout=30)
+    assert got.is_set()
+    assert "a is held by another process; waiting for it" in capsys.readouterr().err
 
 
 def test_states(tmp_path):
