@@ -36,8 +36,8 @@ asked = []
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: asked.append(number))
 end_with(int(os.environ[PARENT]))
-print("ready", flush=True)
-while not asked:
+print("ready", os.getpid(), flush=True)
+while not asked or do == "stay":
     time.sleep(0.02)
 time.sleep(0.2)
 print("stopped by", *asked, flush=True)
@@ -93,7 +93,7 @@ def test_a_stop_asks_once(tmp_path):
     ended = []
     wait_for(lambda: ended.extend(pool.poll()) or ended)
     assert (ended[0].name, ended[0].code) == ("s0", 130)
-    assert ended[0].output == "ready\nstopped by 2\n"
+    assert ended[0].output.endswith("\nstopped by 2\n")
     assert pool.free() == 1
 
 
@@ -114,10 +114,9 @@ sys.exit(main(["sweep"]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
-def test_processes_save_and_end_with_their_sweep(tmp_path, number):
-    plan = plan_in(tmp_path)
-    pool_of(tmp_path, plan, s0="wait", s1="wait", s2="wait")
+def start_sweep(tmp_path, plan, what) -> subprocess.Popen:
+    """A process that sweeps a plan whose runs all do `what`, once the first of them is ready."""
+    pool_of(tmp_path, plan, s0=what, s1=what, s2=what)
     words = SWEEP.format(
         tests=str(Path(__file__).parents[1]),
         folder=str(tmp_path),
@@ -126,16 +125,44 @@ def test_processes_save_and_end_with_their_sweep(tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(words)], stderr=subprocess.PIPE, text=True
     )
-    output = output_file(plan, plan.runs[0])
-    wait_for(lambda: says(output, "ready"))
+    wait_for(lambda: says(output_file(plan, plan.runs[0]), "ready"))
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+def test_processes_save_and_end_with_their_sweep(tmp_path, number):
+    plan = plan_in(tmp_path)
+    process = start_sweep(tmp_path, plan, "wait")
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
-    wait_for(lambda: says(output, "stopped by"))
+    wait_for(lambda: says(output_file(plan, plan.runs[0]), "stopped by"))
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "3 of 3 runs are left and go on with the same command" in told
     assert not output_file(plan, plan.runs[1]).exists()
     assert not failure_file(plan, plan.runs[0]).exists()
+
+
+def test_a_second_ctrl_c_kills(tmp_path):
+    plan = plan_in(tmp_path)
+    process = start_sweep(tmp_path, plan, "stay")
+    output = output_file(plan, plan.runs[0])
+    pid = int(output.read_text().split()[1])
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    wait_for(lambda: not cmdline(pid))
+
+
+def cmdline(pid: int) -> bytes:
+    """Words of a process, none of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_places_share_the_machine_out():
