@@ -72,7 +72,7 @@ def sweep(arguments: Sequence[str]) -> int:
                 print(command(options, run))
         return 0
     if options.dry_run:
-        _dry_run(options, plan, runs, own)
+        print_costs(plan, runs, own, options.measure)
         return 0
     # Another executor's process keeps to the cores that this gave it.
     return _run(options, plan, LocalPool(own), len(own))
@@ -96,10 +96,11 @@ def _run(options: SweepOptions, plan: Plan, executor: Executor, workers: int) ->
     )
     with SweepTable(plan, workers) as table:
         outcomes = run_plan(plan, settings, table.update, executor)
-    return _tell(options, plan, outcomes)
+    return print_outcomes(plan, outcomes, options.retry_failed)
 
 
-def _tell(options: SweepOptions, plan: Plan, outcomes: Sequence[Outcome]) -> int:
+def print_outcomes(plan: Plan, outcomes: Sequence[Outcome], retried: bool = False) -> int:
+    """Tells what became of the runs; the exit code is 1 where some are not done."""
     left = [one for one in outcomes if one.state not in ("done", "trained")]
     if not left:
         count = f"{len(outcomes)} runs" if len(outcomes) > 1 else "1 run"
@@ -119,21 +120,28 @@ def _tell(options: SweepOptions, plan: Plan, outcomes: Sequence[Outcome]) -> int
         table.add_row(one.name, one.state, why)
     console = Console(highlight=False)
     console.print(table, markup=False)
-    if any(one.state == "failed" for one in left) and not options.retry_failed:
+    if any(one.state == "failed" for one in left) and not retried:
         print("once mended, --retry-failed tries the failed ones again")
     return 1
 
 
-def _dry_run(
-    options: SweepOptions, plan: Plan, runs: Sequence[PlannedRun], own: Sequence[Place]
+def print_costs(
+    plan: Plan, runs: Sequence[PlannedRun], own: Sequence[Place], measure: bool
 ) -> None:
+    """Tells what runs would cost; writes nothing.
+
+    Args:
+        plan, runs: those of a plan.
+        own: places, each for a run at a time.
+        measure: time a few real steps of each distinct shape.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from .progress import clock
     from .sweep.estimate import STEPS, estimate, finish
 
-    costs = estimate(plan, runs, own[0], STEPS if options.measure else 0)
+    costs = estimate(plan, runs, own[0], STEPS if measure else 0)
     table = Table(title=f"{plan.name}: {len(runs)} runs in {plan.folder}")
     table.add_column("run", overflow="fold")
     table.add_column("state")
