@@ -93,12 +93,6 @@ def mistakes(results: dict[str, Any]) -> list[tuple[str, str, int, float]]:
     ]
 
 
-def calibration(results: dict[str, Any]) -> list[dict[str, float]]:
-    """Bins of confidence: what was claimed, what came true, and the share of all pictures."""
-    total = results["scores"]["count"]
-    return [{**row, "share": row["count"] / total} for row in results["calibration"]]
-
-
 def other_settings(results: dict[str, Any]) -> list[Setting]:
     """K and capacity other than trained with, beside the model as it is scored above."""
     rows, own = [], results["scores"]["top1"]

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from ...datasets import LabelledImages, fit_images
+from ...datasets import LabelledImages
 from ...routing import mutual_information
 from .blocks import layer_title
+from .class_answers import pictures_of
 from .experts import CROPS, PER_EXPERT, blank_patches, spread, top_patches
 from .pictures import Patch
 from .tokens import Pairs, route_labelled
@@ -79,9 +80,7 @@ def class_tastes(run: Trained, data: LabelledImages) -> tuple[ClassLayer, ...]:
     config = run.config.model
     split = next(s for s in ("validation", "test", "train") if s in data.splits)
     rows = np.random.default_rng(0).permutation(data.rows(split))[:_PICTURES]
-    images = fit_images(data.images[rows], config.image_size)
-    if images.ndim == 3:
-        images = np.repeat(images[..., None], 3, axis=3)
+    images = pictures_of(data, rows, config.image_size)
     labels = data.labels[rows]
     seen = route_labelled(config, run.params, images)
     names = spread(list(seen))

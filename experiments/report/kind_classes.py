@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...datasets import LabelledImages, RecordError, load_images
 from ..config import ClassificationConfig
 from ..errors import CheckpointError, RunError
 from .blocks import routers
-from .class_answers import sample_pictures
-from .class_scores import calibration, comparison, confusion, hardest, mistakes, other_settings
+from .class_answers import pictures_of, same_pictures, sample_pictures
+from .class_scores import comparison, confusion, hardest, mistakes, other_settings
 from .class_tastes import class_tastes
+from .confusions import confused_classes
+from .pathway_examples import class_pathways
 from .records import Records
+from .reliability import of_bins
 from .summary import density, percent, routing_tiles, sparse_words
 
 SECTIONS = (
     ("scores", "Scores", "class_scores.html"),
     ("answers", "Answers", "answers.html"),
+    ("pathways", "The way of one example", "pathways.html"),
     ("loads", "Who goes where", "loads.html"),
     ("tastes", "What experts take", "class_tastes.html"),
 )
@@ -42,7 +48,11 @@ def parts(records: Records) -> dict[str, Any]:
             "classes": hardest(results),
             "confusion": confusion(results),
             "mistakes": mistakes(results),
-            "calibration": calibration(results),
+            "calibration": of_bins(
+                f"All {results['split']} pictures",
+                results["calibration"],
+                results["scores"]["calibration_error"],
+            ),
             "settings": other_settings(results),
         }
     return found
@@ -96,30 +106,47 @@ def _pictures(records: Records) -> dict[str, Any]:
     """The parts that need pictures and parameters, or why they are missing."""
     config = records.config
     assert isinstance(config, ClassificationConfig)
-    found: dict[str, Any] = {"tastes": (), "answers": (), "no_tastes": "", "no_answers": ""}
+    found: dict[str, Any] = {"tastes": (), "answers": (), "pathways": (), "confused": ()}
+    found |= {"no_tastes": "", "no_answers": "", "no_pathways": ""}
     try:
         data = load_images(config.data, config.model.image_size)
     except (RecordError, OSError) as error:
         reason = f"The pictures cannot be read: {error}"
-        return found | {"no_tastes": reason, "no_answers": reason}
-    if records.predictions is None:
+        return found | {"no_tastes": reason, "no_answers": reason, "no_pathways": reason}
+    predicted, size = records.predictions, config.model.image_size
+    if predicted is None:
         found["no_answers"] = f"No answers yet. Run: byways evaluate {records.path}"
+    elif not same_pictures(predicted, data):
+        predicted = None
+        found["no_answers"] = (
+            f"The predictions are not of these pictures. Run again: byways evaluate {records.path}"
+        )
     else:
-        found["answers"] = sample_pictures(records.predictions, data, config.model.image_size)
-        if not found["answers"]:
-            found["no_answers"] = (
-                "The predictions are not of these pictures. Run again: byways evaluate "
-                f"{records.path}"
-            )
+        found["answers"] = sample_pictures(predicted, data, size)
+        found["confused"] = confused_classes(
+            predicted, lambda row: pictures_of(data, np.array([row]), size)[0]
+        )
+    found["no_pathways"] = found["no_answers"]
     if records.routed:
-        found |= _tastes(records, data)
+        found |= _looked_into(records, data, predicted)
     return found
 
 
-def _tastes(records: Records, data: LabelledImages) -> dict[str, Any]:
+def _looked_into(
+    records: Records, data: LabelledImages, predicted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What needs the parameters."""
     from ..library import read_run
 
     try:
-        return {"tastes": class_tastes(read_run(records.path), data)}
+        run = read_run(records.path)
     except (CheckpointError, RunError) as error:
-        return {"no_tastes": f"There are no parameters to look into: {error}"}
+        reason = f"There are no parameters to look into: {error}"
+        return {"no_tastes": reason, "no_pathways": reason}
+    found: dict[str, Any] = {"tastes": class_tastes(run, data)}
+    if predicted is not None:
+        size = records.config.model.image_size
+        found["pathways"] = class_pathways(
+            run, predicted, lambda rows: pictures_of(data, rows, size)
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,24 @@ from ..run_folder import RunFolder
 from ..train_data import with_tokenizer
 from .blocks import layer_title, routers
 from .experts import ExpertTastes, LayerTastes, spread, top_pieces
+from .pathway import collect, readable
+from .pathway_examples import Example, text_pathways
 from .records import Records
 from .summary import density, routing_tiles, sparse_words
-from .tokens import route_packed
+from .tokens import Pairs, route_packed
 
 SECTIONS = (
     ("scores", "Scores", "language_scores.html"),
     ("samples", "Samples", "samples.html"),
+    ("pathways", "The way of one example", "pathways.html"),
     ("loads", "Who goes where", "loads.html"),
     ("tastes", "What experts take", "tastes.html"),
 )
 _ROWS = 256
 _PIECES = 24
+# Captions whose ways are drawn, and their tokens at most.
+_WAYS = 6
+_LONGEST = 24
 _SPLITS = {
     "validation": "Captions of things kept for choosing settings",
     "held_out": "Captions of held-out things",
@@ -129,7 +136,7 @@ def _tastes(records: Records) -> dict[str, Any]:
     """What every expert takes of captions kept for validation, or why that is missing."""
     from ..library import read_run
 
-    found: dict[str, Any] = {"tastes": (), "no_tastes": ""}
+    found: dict[str, Any] = {"tastes": (), "pathways": (), "no_tastes": "", "no_pathways": ""}
     config = records.config
     assert isinstance(config, LanguageConfig)
     if not records.routed:
@@ -141,11 +148,13 @@ def _tastes(records: Records) -> dict[str, Any]:
         batch = next(text_batches(data, "validation", _ROWS, config.model.max_length))
         codes = TextCodes(data)
     except (RecordError, OSError, StopIteration) as error:
-        return found | {"no_tastes": f"The captions cannot be read: {error}"}
+        reason = f"The captions cannot be read: {error}"
+        return found | {"no_tastes": reason, "no_pathways": reason}
     try:
         run = read_run(records.path)
     except (CheckpointError, RunError) as error:
-        return found | {"no_tastes": f"There are no parameters to look into: {error}"}
+        reason = f"There are no parameters to look into: {error}"
+        return found | {"no_tastes": reason, "no_pathways": reason}
     seen = route_packed(config.model, run.params, batch["tokens"], batch["segments"])
     names = codes.tokenizer.pieces if codes.tokenizer else _bytes
     layers = []
@@ -163,7 +172,35 @@ def _tastes(records: Records) -> dict[str, Any]:
             for number in range(config.model.moe.routed_experts)
         ]
         layers.append(LayerTastes(layer_title(name, config), tuple(experts)))
-    return found | {"tastes": tuple(layers)}
+    return found | {"tastes": tuple(layers), "pathways": _ways(config, codes, batch, seen, names)}
+
+
+def _ways(
+    config: LanguageConfig,
+    codes: TextCodes,
+    batch: dict[str, np.ndarray],
+    seen: dict[str, Pairs],
+    names: Callable[[np.ndarray], list[str]],
+) -> tuple[Example, ...]:
+    """The ways of the first captions that are short enough to draw, a row's first each."""
+    lengths = (batch["segments"] == 1).sum(axis=1)
+    rows = np.flatnonzero((lengths > 0) & (lengths <= _LONGEST))[:_WAYS]
+    if not len(rows):
+        return ()
+    number = np.full(len(lengths), -1)
+    number[rows] = np.arange(len(rows))
+    mine = {}
+    for name, pairs in seen.items():
+        # Later texts of the row are other examples.
+        keep = (number[pairs.row] >= 0) & (pairs.place < lengths[pairs.row])
+        mine[name] = Pairs(
+            number[pairs.row[keep]], pairs.place[keep], pairs.expert[keep], pairs.gate[keep]
+        )
+    tokens = [batch["tokens"][row, : lengths[row]] for row in rows]
+    pieces = [tuple(readable(piece) for piece in names(one)) for one in tokens]
+    experts = {name: moe.routed_experts for name, moe in routers(config).items()}
+    ways = collect(None, 0, pieces, {}, mine, experts)
+    return text_pathways(config, [printable(codes.decode(one)) for one in tokens], ways)
 
 
 def _bytes(numbers: np.ndarray) -> list[str]:

@@ -7,7 +7,7 @@ also named in words, so that nothing hangs on a colour alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
@@ -66,19 +66,19 @@ def draw_layer(title: str, layer: LayerRoutes, way: Pathway, picture: str) -> La
     shown, left_out = choose(tokens)
     shown, bottom = stack(shown, order)
     boxes, height = boxes_of(order, layer, bottom)
-    summary = _summary(tokens, layer)
+    summary = _summary(tokens, layer, way)
     parts = [
         Markup(
             '<svg class="way-drawing" viewBox="0 0 {} {:.0f}" role="img" aria-label="{}: {}">'
         ).format(WIDTH, height, title, summary)
     ]
-    parts.append(_heads(layer, shown))
+    parts.append(_heads(layer, shown, way))
     side = 0 if way.image is None else way.image.shape[0] // way.patch_size
     if side and any(token.sense == "image" for token in tokens):
         parts.append(_map(tokens, side, way, picture))
     parts += [_lines(token, boxes, shown, side) for token in shown]
     parts += [_piece(token, way, side, picture) for token in shown]
-    parts += [_box(expert, boxes[expert], layer) for expert in order]
+    parts += [_box(expert, boxes[expert], layer, way) for expert in order]
     parts.append(_sleepers(layer, boxes, order))
     parts.append(Markup("</svg>"))
     unserved = sum(not token.routes for token in tokens)
@@ -90,12 +90,12 @@ def colour(expert: int) -> str:
     return f"e{expert % COLOURS}"
 
 
-def _heads(layer: LayerRoutes, shown: Sequence[Token]) -> Markup:
+def _heads(layer: LayerRoutes, shown: Sequence[Token], way: Pathway) -> Markup:
     senses = {token.sense for token in shown}
     image = '<text class="head" x="0" y="14">the picture</text>' if "image" in senses else ""
     words = "its squares" if senses == {"image"} else "its pieces"
     if senses == {"text"}:
-        words = "word pieces"
+        words = "tokens" if way.image is None else "word pieces"
     return Markup(
         '{}<text class="head" x="{}" y="14" text-anchor="end">{}</text>'
         '<text class="head" x="{}" y="14">{} experts</text>'
@@ -151,7 +151,7 @@ def _lines(token: Token, boxes: dict[int, float], shown: Sequence[Token], side: 
 
 def _name(token: Token, side: int) -> str:
     if token.sense == "text":
-        return f"word piece {token.place + 1}"
+        return f"word piece {token.place + 1}" if side else f"token {token.place + 1}"
     if token.place < 0:
         return "the token of the whole picture"
     row, column = divmod(token.place, side)
@@ -181,7 +181,7 @@ def _piece(token: Token, way: Pathway, side: int, picture: str) -> Markup:
     )  # fmt: skip
 
 
-def _box(expert: int, top: float, layer: LayerRoutes) -> Markup:
+def _box(expert: int, top: float, layer: LayerRoutes, way: Pathway) -> Markup:
     mine = [route for route in layer.routes if route.expert == expert]
     return Markup(
         '<rect class="expert {}" x="{}" y="{:.1f}" width="{}" height="{}" rx="7"/>'
@@ -189,17 +189,18 @@ def _box(expert: int, top: float, layer: LayerRoutes) -> Markup:
         '<text class="gets" x="{}" y="{:.1f}">{}</text>'
     ).format(
         colour(expert), EXPERTS, top, WIDTH - EXPERTS - 1, BOX,
-        EXPERTS + 10, top + 16, expert, EXPERTS + 10, top + 30, _gets(mine),
+        EXPERTS + 10, top + 16, expert, EXPERTS + 10, top + 30, _gets(mine, way),
     )  # fmt: skip
 
 
-def _gets(routes: Sequence[Route]) -> str:
+def _gets(routes: Sequence[Route], way: Pathway) -> str:
     """What came, counted: `5 squares, 1 word`."""
     parts = []
-    for sense, one in (("image", "square"), ("text", "word piece")):
-        many = sum(route.sense == sense for route in routes)
+    for is_one, one in _kinds(way):
+        many = sum(is_one(route) for route in routes)
         if many:
-            parts.append(f"{many} {one}{'s' if many > 1 else ''}")
+            one = "whole picture" if "whole" in one else one if many == 1 else f"{one}s"
+            parts.append(one if one == "whole picture" else f"{many} {one}")
     # Both do not fit in full.
     return parts[0] if len(parts) == 1 else ", ".join(parts).replace("word piece", "word")
 
@@ -222,19 +223,29 @@ def _sleepers(layer: LayerRoutes, boxes: dict[int, float], order: Sequence[int])
     return Markup("").join(parts)
 
 
-def _summary(tokens: Sequence[Token], layer: LayerRoutes) -> str:
+def _kinds(way: Pathway) -> tuple[tuple[Callable[[Route | Token], bool], str], ...]:
+    """What tokens there are, told apart by a test, and what people call one."""
+    return (
+        (lambda t: t.sense == "image" and t.place >= 0, "square"),
+        (lambda t: t.sense == "image" and t.place < 0, "token of the whole picture"),
+        # A decoder's are bytes, or pieces.
+        (lambda t: t.sense == "text", "token" if way.image is None else "word piece"),
+    )
+
+
+def _summary(tokens: Sequence[Token], layer: LayerRoutes, way: Pathway) -> str:
     """The drawing in words."""
     parts = []
-    for sense, one in (("image", "square"), ("text", "word piece")):
-        mine = [token for token in tokens if token.sense == sense]
+    for is_one, one in _kinds(way):
+        mine = [token for token in tokens if is_one(token)]
         if not mine:
             continue
         taken = sorted({r.expert for token in mine for r in token.routes})
-        noun = one if len(mine) == 1 else f"{one}s"
+        noun, verb = (one, "goes") if len(mine) == 1 else (f"{one}s", "go")
         where = _list(taken) if taken else "no expert"
-        verb = "goes" if len(mine) == 1 else "go"
         kind = "" if not taken else "expert " if len(taken) == 1 else "experts "
-        parts.append(f"{len(mine)} {noun} {verb} to {kind}{where}")
+        many = "the" if "whole" in one else str(len(mine))
+        parts.append(f"{many} {noun} {verb} to {kind}{where}")
     asleep = layer.experts - len(layer.awake)
     sleep = f"; {asleep} of {layer.experts} experts sleep" if asleep else "; no expert sleeps"
     return "; ".join(parts) + sleep + "."

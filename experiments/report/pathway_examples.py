@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..config import Experiment
 from .blocks import layer_title
-from .pathway import Pathway, pathways_of
+from .pathway import Pathway, class_pathways_of, pathways_of
 from .pathway_drawing import LayerDrawing, draw_layer
 from .pictures import data_address
 
 if TYPE_CHECKING:
     from ...datasets import Examples
-    from ..library import Run
+    from ..library import Run, Trained
 
 # Right ones, and as many wrong ones.
 EACH = 3
@@ -121,6 +121,53 @@ def pair_pathways(
             text=label,
         )
         for number, (i, way, label) in enumerate(zip(chosen, ways, labels, strict=True))
+    )
+
+
+def class_pathways(
+    run: Trained, predictions: dict[str, Any], pictures: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Example, ...]:
+    """Pictures that a classifier got right and wrong, by lot.
+
+    Args:
+        run: of a classification.
+        predictions: the contents of `predictions.json`, of the same pictures.
+        pictures: rows of the data -> (n,S,S,3) uint8.
+    """
+    labels, top = np.asarray(predictions["label"]), np.asarray(predictions["top"])
+    right = (top[:, 0] == labels).tolist()
+    order = np.random.default_rng(1).permutation(len(labels)).tolist()
+    chosen = some_of_each(right, order)
+    if not chosen:
+        return ()
+    names = predictions["classes"]
+    ways = class_pathways_of(run, pictures(np.asarray(predictions["id"])[chosen]))
+    return tuple(
+        draw_example(
+            number,
+            way,
+            run.config,
+            title=names[labels[i]],
+            right=right[i],
+            said=names[top[i, 0]],
+        )
+        for number, (i, way) in enumerate(zip(chosen, ways, strict=True))
+    )
+
+
+def text_pathways(
+    config: Experiment, texts: Sequence[str], ways: Sequence[Pathway]
+) -> tuple[Example, ...]:
+    """Texts that a decoder reads.
+
+    Args:
+        config: of the run.
+        texts: as people read them.
+        ways: of each.
+    """
+    return tuple(
+        draw_example(number, way, config, title=text, text=text)
+        for number, (text, way) in enumerate(zip(texts, ways, strict=True))
     )
 
 

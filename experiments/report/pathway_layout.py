@@ -15,7 +15,7 @@ MAP = 96
 TOP = 24
 TILE, CHIP, _GAP = 22, 20, 3
 TOKENS = 150  # where the tokens end and their lines begin
-EXPERTS = 282
+EXPERTS = 264
 BOX, _BOX_GAP = 38, 8
 ASLEEP = 24
 # Of a finer picture so many squares are drawn; the map shows all.

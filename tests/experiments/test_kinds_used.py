@@ -171,7 +171,13 @@ def test_the_page_of_a_classifier(classifier, judged):
         assert wanted in words
     assert "Noto drawings" not in words
     # Cross-entropy, rate, accuracy; success and load; gradient, auxiliary, z.
-    assert page.count("svg") == 8
+    assert len(page.curves()) == 8
+    # One sparse layer of six pictures: four patches and the class token each.
+    assert len(page.ways()) == 6
+    for way in page.ways():
+        assert "4 squares go to expert" in way
+        assert "the token of the whole picture goes to expert" in way
+    assert "Most often confused" in words
     cells = [a for tag, a in page.elements if tag == "td" and "style" in a]
     # The confusions, and four experts for each class among five validation pictures.
     assert len(cells) in [10 * 10 + rows * 4 for rows in range(1, 6)]
@@ -215,8 +221,10 @@ def test_the_page_of_a_decoder(decoder, foretold):
     for wanted in ("bits a byte", "What it writes", "pair counts", "Expert 3", "of all tokens"):
         assert wanted in words
     # Cross-entropy, rate, normaliser; success and load; gradient, auxiliary, z.
-    assert page.count("svg") == 8
+    assert len(page.curves()) == 8
     assert page.count("img") == 0
+    assert page.ways()
+    assert all("tokens go to expert" in way and "square" not in way for way in page.ways())
     # What a model writes is neither markup nor a terminal's command.
     assert "�[2J<b>" in words
 

@@ -30,3 +30,12 @@ class Page(HTMLParser):
 
     def count(self, tag):
         return sum(found == tag for found, _ in self.elements)
+
+    def curves(self):
+        """What the drawings of curves say of themselves: what goes on over steps."""
+        labels = [a.get("aria-label", "") for tag, a in self.elements if tag == "svg"]
+        return [label for label in labels if ", at step " in label]
+
+    def ways(self):
+        """What the drawings of pathways say of themselves."""
+        return [a["aria-label"] for _, a in self.elements if a.get("class") == "way-drawing"]

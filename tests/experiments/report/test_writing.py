@@ -122,12 +122,6 @@ def text_of(page):
     return re.sub(r"\s+", " ", " ".join(page.words))
 
 
-def curves(page):
-    """The curves' drawings in words: what goes on over steps."""
-    labels = [a.get("aria-label", "") for tag, a in page.elements if tag == "svg"]
-    return [label for label in labels if ", at step " in label]
-
-
 def test_the_page_shows_scores_beside_their_baselines(page):
     words = text_of(page)
     for wanted in ("43.8", "12.5", "25.0", "31.2", "Noto", "dense twin", "pixel matcher"):
@@ -155,7 +149,7 @@ def test_every_expert_shows_its_patches(page):
 
 def test_curves_are_drawn(page):
     # Contrastive loss, validation, rate, gradient norm; four of the layer; auxiliary, z.
-    labels = curves(page)
+    labels = page.curves()
     assert len(labels) == 10
     assert any(label.startswith("Gradient norm") and "step 50" in label for label in labels)
 
@@ -167,10 +161,9 @@ def test_a_way_can_be_chosen_without_a_script(page):
     assert ["checked" in a for a in radios] == [True] + [False] * 5
     labels = [a["for"] for tag, a in page.elements if tag == "label"]
     assert labels == [a["id"] for a in radios]
-    drawn = [a for tag, a in page.elements if a.get("class") == "way-drawing"]
-    assert len(drawn) == 6
-    # Each says in words what it shows.
-    assert all("4 squares go to expert" in a["aria-label"] for a in drawn)
+    # One sparse layer; each drawing says in words what it shows.
+    assert len(page.ways()) == 6
+    assert all("4 squares go to expert" in words for words in page.ways())
     pictures = {a["id"] for tag, a in page.elements if tag == "image"}
     assert {a["href"][1:] for tag, a in page.elements if tag == "use"} == pictures
 
@@ -256,7 +249,7 @@ def test_a_run_without_a_checkpoint_still_has_its_curves(folder, tmp_path):
         (path / name).write_bytes((folder / name).read_bytes())
     page = Page(write_report(path).read_text("utf-8"))
     assert "There are no parameters to look into" in text_of(page)
-    assert len(curves(page)) == 10
+    assert len(page.curves()) == 10
 
 
 def test_not_a_run_folder_is_a_clean_error(tmp_path):
