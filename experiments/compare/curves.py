@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -128,6 +129,7 @@ def effort_of(lines: Sequence[Line], config: Experiment, count_flops: bool = Tru
     """
     needed, done = step_flops(config) if count_flops else (0.0, 0.0)
     steps, flops, seconds = [0], [0.0], [0.0]
+    pace = _pace(lines, config.batch_size)
     for line in lines:
         new = line["step"] - steps[-1]
         if line["kind"] != "train" or new <= 0:
@@ -137,7 +139,7 @@ def effort_of(lines: Sequence[Line], config: Experiment, count_flops: bool = Tru
         each = done * mfu / hfu if mfu and hfu else needed
         steps.append(line["step"])
         flops.append(flops[-1] + new * each)
-        seconds.append(seconds[-1] + _seconds(times, new, config.batch_size))
+        seconds.append(seconds[-1] + _seconds(times, new, pace, config.batch_size))
     return Effort(tuple(steps), tuple(flops), tuple(seconds))
 
 
@@ -158,14 +160,21 @@ def step_flops(config: Experiment) -> tuple[float, float]:
     return task_of(config).flops(batch)
 
 
-def _seconds(times: dict[str, Any], new: int, batch_size: int) -> float:
+def _pace(lines: Sequence[Line], batch_size: int) -> float:
+    """Median seconds of a step; 0 where nothing was timed."""
+    rates = [line["times"].get("examples_per_second") for line in lines if line["kind"] == "train"]
+    rates = [rate for rate in rates if rate]
+    return batch_size / statistics.median(rates) if rates else 0.0
+
+
+def _seconds(times: dict[str, Any], new: int, pace: float, batch_size: int) -> float:
     """Seconds of `new` steps. A line after a resume has timed only those since the checkpoint; the
-    steps before it, which another start did and did not log, are taken to have been as fast."""
+    steps before it, which another start did and did not log, count at the run's pace."""
     seconds, rate = times.get("seconds") or 0.0, times.get("examples_per_second")
     if not seconds or not rate:
         return float(seconds)
     timed = max(1, round(rate * seconds / batch_size))
-    return seconds * new / timed if timed < new else float(seconds)
+    return float(seconds) + max(0, new - timed) * pace
 
 
 def _line(xs: Sequence[int], ys: Sequence[float], x: int) -> float:

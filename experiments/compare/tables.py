@@ -14,7 +14,7 @@ def print_tables(found: Comparison) -> None:
 
     console, many = Console(), len(found.groups) > 1
     table = Table(box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", overflow="fold")
     table.add_column("seeds", justify="right", no_wrap=True)
     table.add_column("mean", justify="right", no_wrap=True)
     if many:

@@ -6,7 +6,7 @@ import math
 
 from ..report.charts import number
 from .comparing import Cell, Comparison, Difference
-from .metrics import is_share, title
+from .metrics import COMPUTED, is_share, title
 from .statistics import Interval
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
@@ -25,13 +25,16 @@ def heading(key: str) -> str:
     return f"{title(key)} (%)" if is_share(key) else title(key)
 
 
-def value_text(key: str, value: float, spread: float | None = None) -> str:
+def value_text(
+    key: str, value: float, spread: float | None = None, like: float | None = None
+) -> str:
     """One value, without the unit that the heading names.
 
     Args:
         key: of the metric.
         value: in its own unit.
         spread: half of an interval around it, whose first two digits are shown.
+        like: a value whose prefix (T, G, …) it takes; its own by default.
 
     Examples:
         >>> value_text("scores.top1", 0.5), value_text("flops", 2.25e12)
@@ -45,7 +48,8 @@ def value_text(key: str, value: float, spread: float | None = None) -> str:
         return f"{100 * value:.1f}"
     size, prefix = 1.0, ""
     if key == "flops":
-        size, prefix = next(((s, f" {p}") for s, p in _PREFIXES if abs(value) >= s), (1.0, ""))
+        most = abs(value if like is None else like)
+        size, prefix = next(((s, f" {p}") for s, p in _PREFIXES if most >= s), (1.0, ""))
     value /= size
     digits = 1 - math.floor(math.log10(spread / size)) if spread else None
     if digits is None or not 0 <= digits <= 6 or abs(value) >= 1e7:
@@ -68,7 +72,9 @@ def mean_text(key: str, interval: Interval | None) -> str:
         return "–"
     half = interval.half
     mean = value_text(key, interval.mean, half)
-    return f"{mean} ± {value_text(key, half, half)}" if half else mean
+    if half is None or (half == 0 and key in COMPUTED):
+        return mean
+    return f"{mean} ± {value_text(key, half, half, interval.mean)}"
 
 
 def difference_text(key: str, found: Difference | None) -> str:
@@ -87,7 +93,8 @@ def ends_of(key: str, found: Difference | None) -> str:
     if found is None or not found.interval.half:
         return ""
     low, high, half = found.interval.low or 0.0, found.interval.high or 0.0, found.interval.half
-    return f"[{_signed(key, low, half)}, {_signed(key, high, half)}]"
+    like = found.interval.mean
+    return f"[{_signed(key, low, half, like)}, {_signed(key, high, half, like)}]"
 
 
 def test_of(found: Difference | None) -> str:
@@ -136,6 +143,6 @@ def chance_note(found: Comparison) -> str | None:
     )
 
 
-def _signed(key: str, value: float, spread: float | None) -> str:
-    text = value_text(key, value, spread)
+def _signed(key: str, value: float, spread: float | None, like: float | None = None) -> str:
+    text = value_text(key, value, spread, like)
     return text if text.startswith("-") or value == 0 else f"+{text}"

@@ -33,8 +33,10 @@ def test_seconds_add_up_without_validation():
 
 def test_steps_that_an_interrupt_left_unlogged_are_counted():
     # Stopped and saved after step 14; the next line has timed steps 15 to 20 only.
-    lines = [train_line(10, 2.0, 10.0), train_line(20, 1.0, 6.0, timed=6)]
-    assert effort_of(lines, CLASSES).seconds == pytest.approx((0.0, 10.0, 20.0))
+    lines = [train_line(10, 2.0, 10.0), train_line(20, 1.0, 12.0, timed=6)]
+    lines.append(train_line(30, 1.0, 10.0))
+    # At the median pace, and not at that of steps that compiled again.
+    assert effort_of(lines, CLASSES).seconds == pytest.approx((0.0, 10.0, 26.0, 36.0))
 
 
 def test_flops_count_real_tokens_by_the_share_that_was_logged():
