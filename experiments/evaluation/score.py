@@ -25,10 +25,10 @@ from .few_shot import FewShotProtocol, few_shot_of_classifier
 from .image_features import image_features
 from .linear_probe import ProbeProtocol, score_probe
 from .questions import ClassList
+from .retrieval_scores import score_retrieval
 from .score_protocol import ScoreProtocol
-from .score_retrieval import score_retrieval
-from .score_zero_shot import score_zero_shot
 from .text import content_hash
+from .zero_shot_scores import score_zero_shot
 
 _BATCH = 256
 

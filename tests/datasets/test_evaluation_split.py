@@ -82,7 +82,7 @@ def test_batches_are_filled_and_limits_are_drawn():
         1,
         lambda: iter([evaluation_split.SplitRow(b"no picture", (), ("x",), "test/0")]),
     )
-    with pytest.raises(data.RecordError, match="Row 0 of test .* does not decode"):
+    with pytest.raises(data.RecordError, match=r"Row 0 of test .* does not decode"):
         list(bad.batches(4, 4))
 
 

@@ -64,7 +64,7 @@ def test_what_is_kept(source):
 
 def test_built_twice_the_same_and_found_by_name(source, tmp_path, monkeypatch):
     monkeypatch.setenv("BYWAYS_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(data.RecordError, match="byways data build openclipart.*apt install"):
+    with pytest.raises(data.RecordError, match=r"byways data build openclipart.*apt install"):
         data.open_data("openclipart")
     folder = data.build("openclipart", source=source)
     again = data.build("openclipart", tmp_path / "again", source=source)

@@ -16,9 +16,9 @@ from byways.experiments.evaluation.questions import (
     read_class_file,
     read_templates,
 )
+from byways.experiments.evaluation.retrieval_scores import paired
 from byways.experiments.evaluation.score_protocol import PROTOCOLS, ranks_of
-from byways.experiments.evaluation.score_retrieval import paired
-from byways.experiments.evaluation.score_zero_shot import class_scores, mean_average_precision
+from byways.experiments.evaluation.zero_shot_scores import class_scores, mean_average_precision
 
 BYWAYS, BIG_VISION, BENCHMARK = (PROTOCOLS[n] for n in ("byways", "big_vision", "clip_benchmark"))
 LINE = "T-shirt_top, Tee's"
@@ -97,7 +97,7 @@ def test_bad_class_lists(tmp_path):
         read_class_file(tmp_path / "none.txt")
     with pytest.raises(UsageError, match="lines 1 and 3, 'Fox' and '_fox', are both the class"):
         class_list(["Fox", "cat", "_fox"], BYWAYS, None, "c.txt")
-    with pytest.raises(UsageError, match="'crane'.*or take --names whole"):
+    with pytest.raises(UsageError, match=r"'crane'.*or take --names whole"):
         class_list(["crane, bird", "crane, machine"], BIG_VISION, None, "c.txt")
     with pytest.raises(UsageError, match=r"line 2: of '\?!' no name is left"):
         class_list(["fox", "?!"], BIG_VISION, None, "c.txt")
@@ -111,7 +111,7 @@ def test_classes_of_the_data():
     rows = [SplitRow(None, (), (text,), "r") for text in ("Fox", "fox", "bear")]
     texts = EvaluationSplit("things", "test", None, True, 3, lambda: iter(rows))
     assert classes_of(texts, None, BYWAYS, None).names == (("bear",), ("fox",))
-    with pytest.raises(UsageError, match="has no labels: .*--task retrieval"):
+    with pytest.raises(UsageError, match=r"has no labels: .*--task retrieval"):
         classes_of(split_of(captions=()), None, BYWAYS, None)
     with pytest.raises(UsageError, match="has no captions"):
         check_captions(split_of(("a",)))
