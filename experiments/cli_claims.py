@@ -11,6 +11,7 @@ import tyro
 from .claims.claim import Claim
 from .claims.planning import plan_of
 from .claims.registry import CLAIMS
+from .claims.scales import Scale
 from .cli_options import parse
 from .errors import UsageError
 from .suggest import unknown
@@ -28,6 +29,8 @@ class ClaimsOptions:
         names: of the claims; all by default. `byways claims --list` prints them.
         list: print the claims and what they need, and do nothing.
         quick: an eighth of the steps and two seeds, in folders of their own: does it run?
+        large: eight times the FLOPs of a token and sixteen times the examples, in folders of their
+            own, for accelerators.
         read: train nothing: judge by the records that are there.
         dry_run: print the runs that are left and what they would cost, and write nothing.
         time: measure the paces of the arms again, in turns; let nothing else run meanwhile.
@@ -41,6 +44,7 @@ class ClaimsOptions:
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     list: bool = False
     quick: bool = False
+    large: bool = False
     read: bool = False
     dry_run: bool = False
     time: bool = False
@@ -60,11 +64,14 @@ def claims(arguments: Sequence[str]) -> int:
     if options.added < 0:
         raise UsageError(f"--added {options.added}: give 0 or more")
     chosen = [CLAIMS[name] for name in options.names or CLAIMS]
-    runs = options.runs or Path("runs/claims-quick" if options.quick else "runs/claims")
-    plan = plan_of(chosen, runs, options.quick, options.added)
+    if options.quick and options.large:
+        raise UsageError("--quick and --large: choose one")
+    scale: Scale = "quick" if options.quick else "large" if options.large else "full"
+    runs = options.runs or Path("runs/claims" if scale == "full" else f"runs/claims-{scale}")
+    plan = plan_of(chosen, runs, scale, options.added)
     if options.list:
         return _list(chosen, plan)
-    page = options.page or (runs / "claims.md" if options.quick else Path("docs/claims.md"))
+    page = options.page or (Path("docs/claims.md") if scale == "full" else runs / "claims.md")
     records = page.with_suffix("") / "records"
 
     from .claims.running import lacking
@@ -79,7 +86,7 @@ def claims(arguments: Sequence[str]) -> int:
     finally:
         # What was trained before an interrupt counts.
         problems = _record(options, plan, records)
-    _write(options, chosen, plan, page, records)
+    _write(options, scale, chosen, plan, page, records)
     for problem in problems:
         print(f"not recorded: {problem}")
     return 1 if failed or problems else 0
@@ -135,19 +142,24 @@ def _record(options: ClaimsOptions, plan: Plan, records: Path) -> list[str]:
 
 
 def _write(
-    options: ClaimsOptions, chosen: Sequence[Claim], plan: Plan, page: Path, records: Path
+    options: ClaimsOptions,
+    scale: Scale,
+    chosen: Sequence[Claim],
+    plan: Plan,
+    page: Path,
+    records: Path,
 ) -> None:
     from .claims.page_writer import Page, write_page
     from .claims.running import read_records, timing_of
 
-    found = read_records(chosen, plan, records, options.quick, options.added)
+    found = read_records(chosen, plan, records, scale, options.added)
     timing = timing_of(records.parent / "timing.json", plan, chosen, options.time)
     # A page of some claims would forget the others: those are judged by their records as well.
     every = list(CLAIMS.values())
     if len(chosen) < len(every):
-        whole = plan_of(every, plan.folder, options.quick, options.added)
-        found = read_records(every, whole, records, options.quick, options.added)
-    judged = write_page(Page(page, records, timing, options.quick), every, found)
+        whole = plan_of(every, plan.folder, scale, options.added)
+        found = read_records(every, whole, records, scale, options.added)
+    judged = write_page(Page(page, records, timing, scale), every, found)
     names = {claim.name for claim in chosen}
     for one in judged:
         if one.claim.name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .arms import ARMS
 from .claim import Claim, Side
 from .judging import Answer, Judgement, Records, judge_claim, values_of
 from .pictures import draw
+from .scales import Scale
 
 _PAGE = Path(__file__).with_name("page")
 # Pictures that need a run itself, and are kept once drawn: by claim, words and file.
@@ -34,13 +36,13 @@ class Page:
         file: the Markdown; pictures go into the folder of its name beside it.
         records: the folder of records.
         timing: of `time_steps`, with `device` and `versions`; empty where nothing was timed.
-        quick: the short form.
+        scale: of the runs.
     """
 
     file: Path
     records: Path
     timing: Mapping[str, Any]
-    quick: bool
+    scale: Scale
 
 
 def write_page(page: Page, claims: Sequence[Claim], records: Records) -> list[Judgement]:
@@ -53,7 +55,7 @@ def write_page(page: Page, claims: Sequence[Claim], records: Records) -> list[Ju
         .get_template("claims.md")
         .render(
             judged=entries,
-            quick=page.quick,
+            scale=page.scale,
             records=page.records.name if page.records.parent == page.file.parent else page.records,
             pace=_pace(page.timing),
             made=_made(records),
@@ -179,9 +181,16 @@ def _pace(timing: Mapping[str, Any]) -> str:
 
 def _made(records: Records) -> str:
     runs = [record for arm in records.values() for record in arm]
+    if not runs:
+        return "No run is recorded yet."
     commits = sorted({record.commit[:7] for record in runs if record.commit})
-    text = f"{len(runs)} runs of {sum(bool(arm) for arm in records.values())} arms"
-    return text + (f", trained by commits {', '.join(commits)}." if commits else ".")
+    seconds = [record.seconds for record in runs]
+    text = (
+        f"{len(runs)} runs of {sum(bool(arm) for arm in records.values())} arms, a core each: "
+        f"the median one took {statistics.median(seconds) / 60:.1f} minutes with its scores, "
+        f"beside other work, all together {sum(seconds) / 3600:.1f} hours of a core"
+    )
+    return text + (f"; trained by commits {', '.join(commits)}." if commits else ".")
 
 
 @functools.cache

@@ -28,6 +28,7 @@ class Record:
         seed: of it.
         hash: of its config, and of the run that it began with: another config, another record.
         commit: of the code that trained it, as its provenance has it.
+        seconds: that training and scoring took, with whatever ran beside them.
         numbers: by key, those that claims read.
         curve: (step, model FLOPs, validation top-1).
         routing: (step, MaxVio of the worst block), of sparse models.
@@ -37,6 +38,7 @@ class Record:
     seed: int
     hash: str
     commit: str | None
+    seconds: float
     numbers: Mapping[str, float]
     curve: tuple[tuple[int, float, float], ...]
     routing: tuple[tuple[int, float], ...]
@@ -70,6 +72,7 @@ def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
         seed=run.config.seed,
         hash=plan.hash_of(run.name),
         commit=_commit(folder),
+        seconds=_seconds(folder),
         numbers={key: round(numbers[key], 6) for key in sorted(set(kept))},
         curve=tuple((step, flops, round(value, 5)) for (flops, value), step in points),
         routing=tuple(vio),
@@ -109,6 +112,13 @@ def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None
 
 def _path(folder: Path, arm: str, seed: int) -> Path:
     return folder / f"{arm}-s{seed}.json"
+
+
+def _seconds(folder: Path) -> float:
+    try:
+        return round(sum(json.loads((folder / "done.json").read_text())["seconds"].values()), 1)
+    except (OSError, ValueError, KeyError):
+        return 0.0
 
 
 def _commit(folder: Path) -> str | None:

@@ -20,6 +20,7 @@ from .planning import run_name, seeds_of
 from .probes import PROBES
 from .records import Record, make_record, read_record, write_record
 from .registry import CLAIMS
+from .scales import Scale
 
 
 def keys_of(arm: str) -> tuple[str, ...]:
@@ -69,14 +70,14 @@ def gather(
 
 
 def read_records(
-    claims: Sequence[Claim], plan: Plan, records: Path, quick: bool, added: int
+    claims: Sequence[Claim], plan: Plan, records: Path, scale: Scale, added: int
 ) -> dict[str, list[Record]]:
     """The records of the claims' arms, by arm, of the plan's configs alone."""
     hashes = {run.name: plan.hash_of(run.name) for run in plan.runs}
     found: dict[str, list[Record]] = {}
     for claim in claims:
         for arm in claim.arms:
-            for seed in seeds_of(claim, quick, added):
+            for seed in seeds_of(claim, scale, added):
                 record = read_record(records, arm, seed, hashes[run_name(arm, seed)])
                 if record is not None and record not in found.setdefault(arm, []):
                     found[arm].append(record)

@@ -35,7 +35,7 @@ def record(arm, seed, value=None, **changes):
     numbers = {} if value is None else {"noto.all.top1": value}
     curve = ((10, 1e9, 0.1), (20, 2e9, 0.3))
     return dataclasses.replace(
-        Record(arm, seed, "abc", "1234567890", numbers, curve, ()), **changes
+        Record(arm, seed, "abc", "1234567890", 9.0, numbers, curve, ()), **changes
     )
 
 
@@ -121,8 +121,8 @@ def test_a_record_comes_back_as_it_was(tmp_path):
 
 
 def test_every_planned_config_can_be():
-    for quick in (False, True):
-        check_plan(plan_of(EVERY, Path("runs"), quick))
+    for scale in ("quick", "full", "large"):
+        check_plan(plan_of(EVERY, Path("runs"), scale))
 
 
 def test_arms_are_trained_once_however_many_claims_read_them():
@@ -138,7 +138,7 @@ def test_arms_are_trained_once_however_many_claims_read_them():
 def test_seeds_added_afterwards_come_last():
     one = CLAIMS["entropy-losses"]
     assert seeds_of(one, added=2) == (0, 1, 2, 3, 4)
-    assert seeds_of(one, quick=True) == (0, 1)
+    assert seeds_of(one, "quick") == (0, 1)
 
 
 def test_only_questions_ask_for_probes():
@@ -162,8 +162,8 @@ def kept(tmp_path):
 
 def test_the_page_has_verdicts_numbers_and_pictures(kept, tmp_path):
     _, folder = kept
-    page = Page(tmp_path / "claims.md", folder, {}, quick=False)
-    found = read_records(EVERY, plan_of(EVERY, tmp_path), folder, False, 0)
+    page = Page(tmp_path / "claims.md", folder, {}, "full")
+    found = read_records(EVERY, plan_of(EVERY, tmp_path), folder, "full", 0)
     write_page(page, EVERY, found)
     text = page.file.read_text()
     assert (
