@@ -211,7 +211,7 @@ def _axes(chart: Chart, levels, steps, x_of, y_of) -> list[Markup]:
     )
     first = chart.at("0")
     for step in steps:
-        if 0 < x_of(step) - _LEFT < 5.5 * len(first) + 6:
+        if 0 < x_of(step) - _LEFT < 5.6 * len(first) + 10:
             # It would touch the first label.
             continue
         # A label at the very end would be cut off; the first one says what is counted.

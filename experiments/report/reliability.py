@@ -124,15 +124,17 @@ def _draw(chart: Reliability) -> Markup:
             l=_LEFT, r=WIDTH - _RIGHT, b=bottom, t=_TOP,
         )
     )  # fmt: skip
-    points = " ".join(
-        f"{x_of(one['confidence']):.1f},{y_of(one['accuracy']):.1f}" for one in chart.bins
-    )
-    parts.append(Markup('<polyline class="line one" points="{}"/>').format(points))
     most = max(one["count"] for one in chart.bins)
     for one in chart.bins:
         words = (
             f"{one['count']:,} answers, {percent(one['confidence'])} sure: "
             f"{percent(one['accuracy'])} of them right"
+        )
+        # No line from dot to dot: a heap of one or two answers would seem to say much.
+        parts.append(
+            Markup('<line class="gap" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
+                y_of(one["accuracy"]), y_of(one["confidence"]), x=x_of(one["confidence"])
+            )
         )
         parts.append(
             Markup(
