@@ -12,7 +12,7 @@ from . import words
 from .comparing import Comparison
 from .curves import By, Curve
 from .groups import Group
-from .metrics import COMPUTED
+from .metrics import COMPUTED, is_share
 from .reading import ReadRun
 
 # Styles of lines in compare.css; more groups than that share them.
@@ -218,7 +218,10 @@ def _marks(interval, values: list[float], x_of, style: str) -> Markup:
 
 def _axis(key: str, low: float, high: float, x_of) -> Markup:
     parts = [Markup('<line class="axis" x1="0" x2="{}" y1="1" y2="1"/>').format(_WIDTH)]
-    texts = [(level, words.value_text(key, level)) for level in ticks(low, high)]
+    texts = [
+        (level, f"{100 * level:.4g}" if is_share(key) else words.value_text(key, level))
+        for level in ticks(low, high)
+    ]
     if len({text for _, text in texts}) < len(texts):
         # Levels that no number of few digits tells apart.
         texts = texts[:1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # A long key may break after its dots and underscores.
+    found.filters["breakable"] = lambda key: re.sub(r"([._])", "\\1\u200b", key)
     sheets = (_REPORT / "style.css", _PAGE / "compare.css")
     # The style sheets are the project's own and are put in as they are.
     found.globals["style"] = Markup("\n".join(sheet.read_text("utf-8") for sheet in sheets))

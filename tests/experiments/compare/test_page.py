@@ -1,6 +1,7 @@
 """The page of a comparison, read back, and the marks that it draws."""
 
 import dataclasses
+import re
 
 import pytest
 from byways.experiments.cli_compare import compare
@@ -60,6 +61,18 @@ def test_intervals_that_are_too_wide_are_cut_off(runs):
     for row in plot.rows:
         assert row.svg.count("<circle") == 2
         assert 'x1="-' not in row.svg
+
+
+def test_the_axis_says_what_its_levels_are(tmp_path):
+    """A level of 0.25 per cent is not called 0.2."""
+    for seed, share in enumerate((0.002, 0.005, 0.009)):
+        write_run(tmp_path / str(seed), CLASSES, scores(share), seed=seed)
+    axis = dot_plots(compare_runs([tmp_path], ["scores.top1"]))[0].axis
+    levels = re.findall(r'<text x="([\d.]+)"[^>]*>([\d.-]+)</text>', str(axis))
+    (x0, v0), (x1, v1), *others = [(float(x), float(v)) for x, v in levels]
+    assert others
+    for x, value in others:
+        assert value == pytest.approx(v0 + (x - x0) * (v1 - v0) / (x1 - x0), abs=0.01)
 
 
 def test_the_page_holds_everything_and_escapes_what_it_shows(runs, tmp_path):
