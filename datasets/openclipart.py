@@ -1,4 +1,4 @@
-"""openclipart: drawings by hundreds of people, with titles and keywords, of the public domain.
+"""openclipart: drawings by some 480 people, with titles and keywords, of the public domain.
 
 Debian and Ubuntu package them (`openclipart-svg`, release 0.18 of openclipart.org). Who learnt
 emoji meets here other artists, other subjects and other words: a set for transfer alone.
