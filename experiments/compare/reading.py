@@ -16,6 +16,9 @@ from ..run_folder import RunFolder
 from ..sweep.plan_file import recorded_hashes
 from .curves import Curve, curve_of, effort_of, training_key, validation_key
 
+# What a shell's `SWEEP/*` names besides runs.
+_SWEEPS_OWN = ("plan.json", "failures", "outputs")
+
 
 @dataclasses.dataclass(frozen=True)
 class ReadRun:
@@ -77,6 +80,8 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
         if (path / "config.json").is_file():
             found.append(path)
             continue
+        if path.name in _SWEEPS_OWN and (path.parent / "plan.json").is_file():
+            continue
         inside = _inside(path)
         if not inside:
             here = "holds no run" if path.is_dir() else "does not exist"
@@ -85,6 +90,8 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
                 "--run DIR` makes a run, `byways sweep` many"
             )
         found += inside
+    if not found:
+        raise RunError(f"{paths[0]} is a sweep's own, and no run; name {paths[0].parent}")
     seen: dict[Path, Path] = {}
     for path in found:
         first = seen.setdefault(path.resolve(), path)

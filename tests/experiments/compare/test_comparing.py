@@ -60,6 +60,11 @@ def test_a_sweeps_plan_gives_the_order_and_what_has_not_begun(sweep):
     found = compare_runs([sweep], ["scores.top1"])
     assert [group.label for group in found.groups] == ["num_experts=8", "num_experts=4"]
     assert "3 runs that have not begun: e-2_seed-0" in found.notes[0]
+    (sweep / "failures").mkdir()
+    globbed = compare_runs(sorted(sweep.iterdir()), ["scores.top1"])  # as a shell's `SWEEP/*`
+    assert sum(len(group.seeds) for group in globbed.groups) == 6
+    with pytest.raises(RunError, match=r"plan.json is a sweep's own, and no run; name "):
+        compare_runs([sweep / "plan.json"])
 
 
 def test_training_is_counted_too(sweep):
