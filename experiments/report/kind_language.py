@@ -197,10 +197,22 @@ def _ways(
             number[pairs.row[keep]], pairs.place[keep], pairs.expert[keep], pairs.gate[keep]
         )
     tokens = [batch["tokens"][row, : lengths[row]] for row in rows]
-    pieces = [tuple(readable(piece) for piece in names(one)) for one in tokens]
+    pieces = [_named(one, codes.mark, names) for one in tokens]
     experts = {name: moe.routed_experts for name, moe in routers(config).items()}
     ways = collect(None, 0, pieces, {}, mine, experts)
     return text_pathways(config, [printable(codes.decode(one)) for one in tokens], ways)
+
+
+def _named(
+    tokens: np.ndarray, mark: int, names: Callable[[np.ndarray], list[str]]
+) -> tuple[str, ...]:
+    """A text's tokens as people read them; the mark is the start of a text, and its end."""
+    found = [readable(piece) for piece in names(tokens)]
+    ends = {0: "start", len(found) - 1: "end"}
+    return tuple(
+        ends.get(i, piece) if token == mark else piece
+        for i, (token, piece) in enumerate(zip(tokens, found, strict=True))
+    )
 
 
 def _bytes(numbers: np.ndarray) -> list[str]:

@@ -247,7 +247,8 @@ def _summary(tokens: Sequence[Token], layer: LayerRoutes, way: Pathway) -> str:
         many = "the" if "whole" in one else str(len(mine))
         parts.append(f"{many} {noun} {verb} to {kind}{where}")
     asleep = layer.experts - len(layer.awake)
-    sleep = f"; {asleep} of {layer.experts} experts sleep" if asleep else "; no expert sleeps"
+    verb = "sleeps" if asleep == 1 else "sleep"
+    sleep = f"; {asleep} of {layer.experts} experts {verb}" if asleep else "; no expert sleeps"
     return "; ".join(parts) + sleep + "."
 
 

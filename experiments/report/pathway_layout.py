@@ -55,11 +55,15 @@ def tokens_of(layer: LayerRoutes, way: Pathway) -> list[Token]:
 
 def experts_in_order(layer: LayerRoutes) -> list[int]:
     """Awake experts, from those of the picture down to those of the words: few lines cross."""
-    words = {
-        expert: np.mean([r.sense == "text" for r in layer.routes if r.expert == expert])
-        for expert in layer.awake
-    }
-    return sorted(words, key=lambda expert: (float(words[expert]), expert))
+
+    def key(expert: int) -> tuple[float, float, int]:
+        mine = [route for route in layer.routes if route.expert == expert]
+        words = [route.place for route in mine if route.sense == "text"]
+        # Squares are put in the experts' order, words stay in their own.
+        place = float(np.mean(words)) if len(words) == len(mine) else 0.0
+        return len(words) / len(mine), place, expert
+
+    return sorted(layer.awake, key=key)
 
 
 def choose(tokens: Sequence[Token]) -> tuple[list[Token], int]:
