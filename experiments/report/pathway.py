@@ -89,16 +89,6 @@ def pathway_of(run: Run | Trained, image: Any = None, text: str | None = None) -
         ValueError: neither is given, a text is given to a classifier, the text is empty, or the
             array is no such image.
         TypeError: a run of another kind.
-
-    Examples:
-        >>> import tempfile, numpy as np, byways
-        >>> from byways.experiments.library import untrained_run
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> run = byways.load(untrained_run(folder.name))
-        >>> way = pathway_of(run, np.zeros((32, 32, 3), np.uint8), "a red apple")
-        >>> [layer.name for layer in way.layers], len(way.layers[0].routes) >= 16
-        (['encoderblock_1', 'encoderblock_3'], True)
-        >>> folder.cleanup()
     """
     if image is None and text is None:
         raise ValueError("neither an image nor a text is given: there is no way to follow")
