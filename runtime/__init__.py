@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from .resources import Slice as Slice
     from .resources import VirtualDeviceSet as VirtualDeviceSet
     from .schedules import pipeline_actions as pipeline_actions
+    from .sim_costs import SimCost as SimCost
+    from .sim_machine import SimMachine as SimMachine
+    from .sim_system import SimulatedRuntime as SimulatedRuntime
     from .spans import Span as Span
     from .switch_nodes import merge_branches as merge_branches
     from .switches import Branch as Branch
@@ -116,6 +119,9 @@ _FILES = {
     "residents": ["Residents"],
     "resources": ["Island", "Slice", "VirtualDeviceSet"],
     "schedules": ["pipeline_actions"],
+    "sim_costs": ["SimCost"],
+    "sim_machine": ["SimMachine"],
+    "sim_system": ["SimulatedRuntime"],
     "spans": ["Span"],
     "switches": ["Branch", "Switch", "switch"],
     "switch_nodes": ["merge_branches"],

@@ -141,7 +141,7 @@ class FlatComputation:
             return found
         with self._lock:
             if key not in self._executables:
-                self._executables[key] = self._compile(inputs)
+                self._executables[key] = self.slice.backend.compile(self, inputs)
             return self._executables[key]
 
     @property
@@ -149,11 +149,19 @@ class FlatComputation:
         """How many executables there are."""
         return len(self._executables)
 
-    def _compile(self, inputs: tuple[Shape, ...]) -> Executable:
+    def spread(
+        self, inputs: tuple[Shape, ...]
+    ) -> tuple[tuple[Sharding, ...], tuple[Sharding, ...]]:
+        """How inputs and outputs lie on the devices that the slice has now."""
+        tree = self.signature(inputs).out_tree
+        outs = _spread(self.out_specs, tree, f"out_specs of {self.name!r}")
+        place = self.slice.sharding
+        return tuple(map(place, self.in_specs)), tuple(map(place, outs))
+
+    def compile_for_jax(self, inputs: tuple[Shape, ...]) -> Executable:
+        """Compiles for devices of this process."""
         signature = self.signature(inputs)
-        ins = tuple(self.slice.sharding(spec) for spec in self.in_specs)
-        specs = _spread(self.out_specs, signature.out_tree, f"out_specs of {self.name!r}")
-        outs = tuple(self.slice.sharding(spec) for spec in specs)
+        ins, outs = self.spread(inputs)
 
         def leaves(*given):
             return self.flat(*given)[0]

@@ -90,6 +90,10 @@ def parted(
         if call.expands is not None and call.expands.conditional is not None
         for slot in call.inputs[: call.expands.conditional.reads]
     }
+    places: dict[Slice, tuple[int, ...]] = {}  # once a slice: it may have thousands
+    for call in calls:
+        if call.part is not None and call.part not in places:
+            places[call.part] = tuple(device.id for device in call.part.devices)
     found: list[Segment | Expansion] = []
     for number, group in enumerate(groups):
         first = group[0]
@@ -121,7 +125,7 @@ def parted(
                     drop,
                     call.watched,
                     call.node,
-                    tuple(device.id for device in call.part.devices),
+                    places[call.part],
                     call.transfer,
                     tuple(sorted({made_by[slot] for slot in call.inputs})),
                 )

@@ -7,10 +7,9 @@ run only calls compiled functions in order.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import jax
 from jax.sharding import Sharding
 
 from .computations import Executable, FlatComputation
@@ -19,7 +18,7 @@ from .faults import fault
 from .graph import Graph, Node, Ref, Shape, is_keys, opaque
 from .parting import Call, parted
 from .resources import Slice
-from .steps import GANGS, Expansion, Mover, Segment, resharder
+from .steps import GANGS, Expansion, Segment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Plan:
         versions: the slices it is lowered for, with their versions then.
         blank: the slots of a run that has not begun: constants, else None.
         islands: names of the islands where each slot's bytes are counted.
+        put: places arguments that are elsewhere; the back end's.
     """
 
     graph: Graph
@@ -53,6 +53,7 @@ class Plan:
     versions: tuple[tuple[Slice, int], ...]
     blank: list[Any]
     islands: tuple[str, ...]
+    put: Callable[..., Sequence[Any]]
 
     @property
     def fresh(self) -> bool:
@@ -74,6 +75,7 @@ def lower(graph: Graph) -> Plan:
 class _Lowering:
     def __init__(self, graph: Graph):
         self.graph = graph
+        self.backend = slices_of(graph)[0].backend
         self.where: dict[Ref, int] = {}  # the slot where a node put its output
         self.copies: dict[tuple[int, Any], int] = {}  # of a slot, by sharding
         self.sharding: dict[int, Sharding | None] = {}  # None: known only when it is there
@@ -100,7 +102,7 @@ class _Lowering:
             elif node.kind == "constant":
                 ref = Ref(node.index, 0)
                 sharding = wanted.get(ref)
-                value = node.value if sharding is None else jax.device_put(node.value, sharding)
+                value = node.value if sharding is None else self._put(node.value, sharding)
                 slot = self._slot(ref, sharding, 0, node.index)
                 self.constants.append((slot, value))
                 self.fixed.add(slot)
@@ -140,7 +142,7 @@ class _Lowering:
             blank[slot] = value
         return Plan(
             self.graph,
-            parts,
+            self.backend.sending(parts),
             len(self.size),
             tuple(arguments),
             tuple(self.constants),
@@ -151,7 +153,11 @@ class _Lowering:
             versions,
             blank,
             tuple(self.island[slot] for slot in range(len(sizes))),
+            self.backend.put,
         )
+
+    def _put(self, value: Any, sharding: Sharding) -> Any:
+        return self.backend.put([value], [sharding])[0]
 
     def _executable(
         self, node: Node, flat: FlatComputation, shapes: tuple[Shape, ...]
@@ -255,7 +261,7 @@ class _Lowering:
                 if slot in self.fixed:
                     value = dict(self.constants)[slot]
                     self.copies[key] = self._slot(None, wanted, 0, node.index)
-                    self.constants.append((self.copies[key], jax.device_put(value, wanted)))
+                    self.constants.append((self.copies[key], self._put(value, wanted)))
                     self.fixed.add(self.copies[key])
                 else:
                     self._copy(node, ref, slot, wanted, moves)
@@ -277,12 +283,12 @@ class _Lowering:
         key, shape = (slot, wanted), self.graph.shape(ref)
         if have is not None and home is not None and len(have.device_set) > 1:
             same = have.device_set == wanted.device_set
-            if same or not have.is_fully_replicated:
+            if same or not (have.is_fully_replicated or self.backend.moves_shards):
                 # To other devices it goes whole.
                 target = wanted if same else home.sharding()
                 if (slot, target) not in self.copies:
                     copy = self._copy_slot(slot, shape, target, home)
-                    call = resharder(shape.shape, shape.dtype, have, target)
+                    call = self.backend.respread(shape, have, target)
                     self._put_behind([copy], [slot])
                     watched = -1 if copy in self.keys else 0
                     self.steps.append(
@@ -327,7 +333,7 @@ class _Lowering:
                     node.index,
                     sources,
                     targets,
-                    call=Mover(shardings),
+                    call=self.backend.mover(shardings),
                     watched=next((n for n, t in enumerate(targets) if t not in self.keys), -1),
                     transfer=True,
                 )

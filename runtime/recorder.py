@@ -177,7 +177,7 @@ def recording(system: Runtime) -> Iterator[Recorder]:
     Fetch results inside, or what waits for a read is sent too late to be in it. Afterwards
     `recorder.spans` holds all, and the runtime has the recorder it had before.
     """
-    with Recorder() as recorder:
+    with system.resources.backend.recorder() as recorder:
         before, system.recorder = system.recorder, recorder
         try:
             yield recorder

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import Mesh, PartitionSpec, Sharding
 
+from .backend import LOCAL, Backend
 from .devices import Device
 from .errors import IslandLost, SliceError
 
@@ -56,6 +57,11 @@ class Slice:
         return self._manager.system
 
     @property
+    def backend(self) -> Backend:
+        """What its devices are: of this process, or a model of some."""
+        return self._manager.backend
+
+    @property
     def size(self) -> int:
         """How many devices."""
         return math.prod(self.shape.values())
@@ -85,9 +91,7 @@ class Slice:
 
     def sharding(self, spec: PartitionSpec | None = None) -> Sharding:
         """Of an array on this slice; None is replicated."""
-        if self.size == 1:
-            return SingleDeviceSharding(self.devices[0])
-        return NamedSharding(self.mesh, PartitionSpec() if spec is None else spec)
+        return self.backend.sharding(self, spec)
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape.values())) or "1"
@@ -118,7 +122,7 @@ class VirtualDeviceSet:
 class ResourceManager:
     """Maps slices onto the least loaded devices of their island, and maps them again on change."""
 
-    def __init__(self, islands: Mapping[str, Sequence[Device]]):
+    def __init__(self, islands: Mapping[str, Sequence[Device]], backend: Backend = LOCAL):
         if not islands:
             raise SliceError("a runtime needs an island, and was given none")
         self.islands = {name: Island(name, devices) for name, devices in islands.items()}
@@ -130,6 +134,7 @@ class ResourceManager:
                 if device in seen:
                     raise SliceError(f"{device} is in islands {seen[device]!r}, {island.name!r}")
                 seen[device] = island.name
+        self.backend = backend
         self._slices: weakref.WeakSet[Slice] = weakref.WeakSet()
         self._lock = threading.RLock()
         self.system: Any = None

@@ -85,7 +85,7 @@ class Run(Sent):
             slots[slot] = array
         if moves:
             places, arrays, shardings = zip(*moves, strict=True)
-            for slot, array in zip(places, jax.device_put(arrays, shardings), strict=True):
+            for slot, array in zip(places, plan.put(arrays, shardings), strict=True):
                 slots[slot] = array
         graph, client = plan.graph, self.client
         values = [

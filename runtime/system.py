@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from .backend import LOCAL, Backend
 from .client import Client
 from .devices import Device
 from .resources import Island, ResourceManager, Slice, VirtualDeviceSet
@@ -47,6 +48,7 @@ class Runtime:
         checks: bool = False,
         sequential: bool = False,
         watchdog: float | None = None,
+        backend: Backend = LOCAL,
     ):
         """Args:
             islands: devices by the island's name; None is one, `local`, of all local devices.
@@ -57,6 +59,7 @@ class Runtime:
             checks: see above.
             sequential: see above.
             watchdog: seconds without any progress, after which a warning says what is in flight.
+            backend: what the devices are; by default those of this process.
 
         Raises:
             SliceError: no devices, or one in two islands.
@@ -70,7 +73,7 @@ class Runtime:
                 raise ValueError(f"{name}={limit}: it must be above 0, or None for no limit")
         if islands is None:
             islands = {"local": jax.local_devices()}
-        self.resources = ResourceManager(islands)
+        self.resources = ResourceManager(islands, backend)
         self.resources.system = self
         self.store = Store(memory_budget, patience if patience is not None else 60.0)
         self.schedulers = {

@@ -14,7 +14,7 @@ from .errors import RunTimeout
 
 def is_ready(array: Any) -> bool:
     """It is computed, or will never be; arrays of random keys cannot be asked themselves."""
-    look = getattr(array, "is_ready", None)
+    look = getattr(array, "poll", None) or getattr(array, "is_ready", None)
     if look is None:
         kind = getattr(array, "dtype", None)
         keys = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
@@ -54,16 +54,24 @@ def wait_ready(array: Any, limit: float | None, what: Callable[[], str]) -> None
         RunTimeout: it is not there after `limit` seconds.
         whatever computing it raised.
     """
-    if limit is not None:
+    bounded = None if limit is None else getattr(array, "wait_at_most", None)
+    if bounded is not None:  # it has a time of its own
+        if not bounded(limit):
+            raise _late(what, limit)
+    elif limit is not None:
         began = time.monotonic()
         while not is_ready(array):
             waited = time.monotonic() - began
             if waited > limit:
-                raise RunTimeout(
-                    f"{what()} was not there after {limit:g} s: wait longer, or look with a trace "
-                    "at what is in front of it"
-                )
+                raise _late(what, limit)
             time.sleep(min(5e-4, max(1e-5, waited / 50)))
     wait = getattr(array, "block_until_ready", None)
     if wait is not None:
         wait()
+
+
+def _late(what: Callable[[], str], limit: float | None) -> RunTimeout:
+    return RunTimeout(
+        f"{what()} was not there after {limit:g} s: wait longer, or look with a trace "
+        "at what is in front of it"
+    )
