@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import Experiment
 from .blocks import layer_title
-from .pathway import Pathway, class_pathways_of, pathways_of
+from .pathway import Pathway, Route, class_pathways_of, pathways_of
 from .pathway_drawing import LayerDrawing, draw_layer
 from .pictures import data_address
 
@@ -118,10 +118,15 @@ def pair_pathways(
             right=right[i],
             said=predictions["names"][found["top"][i][0]],
             held_out=bool(found["held_out"][i]),
-            text=label,
+            # A dense word tower has no ways to show.
+            text=label if any(r.sense == "text" for r in _routes(way)) else "",
         )
         for number, (i, way, label) in enumerate(zip(chosen, ways, labels, strict=True))
     )
+
+
+def _routes(way: Pathway) -> list[Route]:
+    return [route for layer in way.layers for route in layer.routes]
 
 
 def class_pathways(
