@@ -41,7 +41,7 @@ def evaluated(tmp_path_factory):
     run = types.SimpleNamespace(
         folder=folder,
         config=dense_config(),
-        params={},
+        params={"log_scale": np.float32(2.0)},
         step=7,
         tokenizer=Tokenizer(),
         embed_images=colours,
