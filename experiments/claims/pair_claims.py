@@ -19,8 +19,8 @@ PAIR_CLAIMS = (
             "Both see the same drawings and composed scenes in the same order, and are asked about "
             "an artist whom neither saw. 'At equal seconds' sets the dense twin's validation score "
             "at its end beside the sparse one's at that moment of its own, longer, training, whose "
-            "schedule has not run out then. 'Has flattened' asks whether the dense twin still "
-            "gained in the last fifth of its steps."
+            "schedule has not run out then. What the dense twin still gained in the last fifth of its "
+            "steps says whether it has flattened."
         ),
         arms=("limoe", "dense"),
         seeds=(0, 1, 2, 3, 4),
@@ -184,7 +184,7 @@ PAIR_CLAIMS = (
         setting=(
             "Two dense towers of four blocks each read their own modality, so that an example "
             "costs as many FLOPs as in the one tower of four blocks that reads both; they "
-            "have nearly twice the parameters."
+            "have half as many parameters again, text and image sharing none."
         ),
         arms=("limoe", "dense", "two-tower"),
         questions=(
