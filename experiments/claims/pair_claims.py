@@ -19,8 +19,8 @@ PAIR_CLAIMS = (
             "Both see the same drawings and composed scenes in the same order, and are asked about "
             "an artist whom neither saw. 'At equal seconds' sets the dense twin's validation score "
             "at its end beside the sparse one's at that moment of its own, longer, training, whose "
-            "schedule has not run out then. What the dense twin still gained in the last fifth of its "
-            "steps says whether it has flattened."
+            "schedule has not run out then. What the dense twin still gained in the last fifth of "
+            "its steps says whether it has flattened."
         ),
         arms=("limoe", "dense"),
         seeds=(0, 1, 2, 3, 4),
