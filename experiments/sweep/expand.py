@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .sweep_file import RUN_KEYS, SweepFile
 from .values import known_key, with_values
 
 ROOT = Path("runs") / "sweeps"
+# More are a slip of the pen, whose plan would fill the memory.
+MOST = 10_000
 
 
 def plan_of(sweep: SweepFile, root: Path = ROOT) -> Plan:
@@ -32,6 +35,12 @@ def plan_of(sweep: SweepFile, root: Path = ROOT) -> Plan:
         ConfigError: values of another type.
     """
     check_name(sweep.name, "sweep")
+    count = math.prod(map(len, [*sweep.grid.values(), sweep.seeds or (0,), sweep.runs]))
+    if count > MOST:
+        raise UsageError(
+            f"{sweep.name} would be {count:,} runs, and at most {MOST:,} are planned at once; give "
+            "fewer values"
+        )
     entries = _Entries(sweep)
     runs = []
     for seed in sweep.seeds or (None,):

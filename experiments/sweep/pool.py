@@ -94,13 +94,30 @@ def run_plan(
 
     Raises:
         UsageError, ConfigError: a run cannot be, or `only` names none.
-        RunError: a run's folder holds another config; another sweep works in the folder.
+        RunError: a run's folder holds another config; another sweep works in the folder; the
+            folder cannot be written, or the disk is full.
         Interrupted: Ctrl-C; all processes have saved and ended.
     """
     runs = picked(plan, settings.only)
     check_plan(plan)
     check_folders(plan)
     executor = executor or LocalPool(places(settings.workers, settings.cores_each))
+    try:
+        return _run(plan, runs, settings, on_change, executor)
+    except OSError as error:
+        raise RunError(
+            f"the sweep's folder {plan.folder} cannot be written ({error.strerror or error}); make "
+            "room there or name another with --root: the same command goes on"
+        ) from error
+
+
+def _run(
+    plan: Plan,
+    runs: Sequence[PlannedRun],
+    settings: PoolSettings,
+    on_change: Callable[[list[RunStatus]], None] | None,
+    executor: Executor,
+) -> list[Outcome]:
     plan.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         if not settings.only:
@@ -216,7 +233,12 @@ class _Schedule:
             )
         else:
             output = ended.output or f"no output in {output_file(self.plan, run)}"
-            reason = write_failure(self.plan, run, ended.code, output)
+            try:
+                reason = write_failure(self.plan, run, ended.code, output)
+            except OSError as error:  # a full disk, which may be why it failed
+                lines = [line.strip() for line in output.splitlines() if line.strip()]
+                last = lines[-1] if lines else f"exit code {ended.code}"
+                reason = f"{last} (its file cannot be written: {error.strerror or error})"
             self.ended[run.name] = Outcome(run.name, "failed", reason)
 
     def _complete(self, run: PlannedRun) -> bool:

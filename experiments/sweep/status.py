@@ -140,7 +140,7 @@ def status_of(plan: Plan, run: PlannedRun) -> RunStatus:
     if line is None:
         step = steps if state in ("trained", "done") else 0
         return RunStatus(run.name, state, step, steps, score=_score(folder, state))
-    rate, step = line["times"].get("examples_per_second"), int(line["step"])
+    rate, step = line["times"].get("examples_per_second"), line["step"]
     left = None
     if rate and state in ("running", "interrupted"):
         left = (steps - step) * run.config.batch_size / rate
@@ -163,7 +163,10 @@ def last_line(path: Path) -> dict[str, Any] | None:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and line.get("kind") == "train":
+        if not isinstance(line, dict) or line.get("kind") != "train":
+            continue
+        parts = isinstance(line.get("metrics"), dict) and isinstance(line.get("times"), dict)
+        if parts and isinstance(line.get("step"), int):
             return line
     return None
 

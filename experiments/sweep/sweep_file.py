@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,15 @@ def read_sweep(path: Path) -> SweepFile:
     """
     try:
         text = path.read_text()
-        data = json.loads(text) if path.suffix == ".json" else _yaml(text)
+        data = _json(text) if path.suffix == ".json" else _yaml(text)
+        _check_tree(data, str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise UsageError(
+            f"{path} is nested without end, or far deeper than any config: a sweep's file has a "
+            "few levels"
+        ) from error
     except ValueError as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise UsageError(f"{path} is not {kind}: {error}") from error
@@ -103,7 +109,7 @@ def parse_sweep(data: Any, where: str, name: str) -> SweepFile:
             if "." in str(key) or nearest(str(key), KEYS) is None:
                 hint = "; a config's key goes below `base:`"
             raise UsageError(f"{where}: {unknown('key', str(key), KEYS)}{hint}")
-    grid = flatten(_mapping(data, "grid", where))
+    grid = _flat(_mapping(data, "grid", where), where)
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UsageError(
@@ -120,7 +126,7 @@ def parse_sweep(data: Any, where: str, name: str) -> SweepFile:
     return SweepFile(
         str(data.get("name") or name),
         data.get("preset"),
-        flatten(_mapping(data, "base", where)),
+        _flat(_mapping(data, "base", where), where),
         grid,
         tuple(_runs(data, where)),
         None if seeds is None else tuple(seeds),
@@ -137,8 +143,53 @@ def _runs(data: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
             raise UsageError(
                 f"{where}: run {number} is {_shown(run)}; `key: value` lines are expected"
             )
-        found.append(flatten(run))
+        upcycled = run.get("upcycled", False)
+        if not isinstance(upcycled, bool):
+            raise UsageError(
+                f"{where}: run {number}: upcycled is {_shown(upcycled)}; true or false is expected"
+            )
+        found.append(_flat(run, where))
     return found
+
+
+def _flat(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`flatten`, but that one value given in two ways is an error: the later would win unseen."""
+    flat = flatten(data)
+    seen: dict[str, str] = {}
+    for key in _dotted(data):
+        plain = key.replace("-", "_")
+        if plain in seen:
+            raise UsageError(
+                f"{where}: '{plain}' is given twice (as '{seen[plain]}' and '{key}', nested or "
+                "dotted); leave one out"
+            )
+        seen[plain] = key
+    return flat
+
+
+def _dotted(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def _check_tree(data: Any, where: str) -> None:
+    """Raises:
+    UsageError: a key that is no text.
+    RecursionError: something that holds itself, as YAML's anchors allow.
+    """
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if not isinstance(key, str):
+                raise UsageError(
+                    f"{where}: the key {key!r} is no text; keys are names, as steps or model.depth"
+                )
+            _check_tree(value, where)
+    elif isinstance(data, list):
+        for value in data:
+            _check_tree(value, where)
 
 
 def _mapping(data: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
@@ -148,6 +199,24 @@ def _mapping(data: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]
     if not isinstance(found, Mapping):
         raise UsageError(f"{where}: {key} is {_shown(found)}; `key: value` lines are expected")
     return found
+
+
+def _json(text: str) -> Any:
+    """JSON, but that a key given twice is an error.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"'{twice}' is given twice in one object")
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _yaml(text: str) -> Any:

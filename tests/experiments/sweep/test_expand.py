@@ -190,3 +190,38 @@ def test_long_names_are_cut_and_stay_different():
     names = {run_name(text, {key: value}, keys) for key, pair in values.items() for value in pair}
     assert len(names) == 8
     assert max(map(len, names)) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: &a {x: *a}", "nested without end"),
+        ("grid: {loss.local: &a [*a]}", "nested without end"),
+        ("base: {model: {1: 2}}", "the key 1 is no text"),
+        ("base: {~: 2}", "the key None is no text"),
+        ("base: {model.depth: 1, model: {depth: 2}}", "'model.depth' is given twice"),
+        ("base: {batch-size: 8, batch_size: 16}", "'batch_size' is given twice"),
+        ("runs: [{name: a, upcycled: 'no'}]", "upcycled is 'no'; true or false"),
+    ],
+)
+def test_odd_yaml_is_told_and_nothing_of_it_lost(text, message, tmp_path):
+    path = tmp_path / "odd.yaml"
+    path.write_text(f"preset: limoe_tiny\n{text}\n")
+    with pytest.raises(UsageError, match=re.escape(message)):
+        plan_of(read_sweep(path))
+
+
+def test_odd_json_is_told(tmp_path):
+    path = tmp_path / "odd.json"
+    path.write_text('{"preset": "limoe_tiny", "preset": "vmoe_tiny"}')
+    with pytest.raises(UsageError, match="'preset' is given twice"):
+        read_sweep(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="nested without end"):
+        read_sweep(path)
+
+
+def test_a_grid_beyond_all_measure_is_refused_at_once():
+    many = list(range(1000))
+    with pytest.raises(UsageError, match="some would be 1,000,000 runs"):
+        plan({**LIMOE, "grid": {"steps": many}, "seeds": many})

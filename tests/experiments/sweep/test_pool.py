@@ -220,3 +220,30 @@ def test_the_hash_in_done_is_the_plan_s(tmp_path):
     found = json.loads((plan.folder / "a" / "done.json").read_text())
     assert found["config_hash"] == plan.hash_of("a")
     assert isinstance(plan, Plan)
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "some").write_text("a file")
+    with pytest.raises(RunError, match=r"cannot be written \(File exists\)"):
+        run_plan(plan_in(tmp_path), executor=FakeExecutor())
+
+
+def test_a_full_disk_does_not_hide_why_a_run_failed(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("byways.experiments.sweep.pool.write_failure", full)
+    plan = plan_in(tmp_path)
+    found = run_plan(plan, executor=FakeExecutor(codes={"s1": 1}))
+    assert [one.state for one in found] == ["done", "failed", "done"]
+    assert found[1].reason == (
+        "ValueError: no luck (its file cannot be written: No space left on device)"
+    )
+
+
+def test_a_metric_line_of_another_shape_is_passed_over(tmp_path):
+    plan = plan_in(tmp_path)
+    train(plan, plan.runs[0], step=8)
+    metrics = plan.folder_of(plan.runs[0]) / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"kind": "train"}\n{"kind": "train", "step": "x"}\n')
+    assert status_of(plan, plan.runs[0]).step == 8
