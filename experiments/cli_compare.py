@@ -44,6 +44,8 @@ def compare(arguments: Sequence[str]) -> int:
     for path in (options.html, options.markdown):
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a folder; name a file in it")
+    if options.html is not None and options.html == options.markdown:
+        raise UsageError(f"--html and --markdown both name {options.html}; name two files")
 
     from .compare.comparing import compare_runs
     from .compare.tables import markdown, print_tables

@@ -112,7 +112,7 @@ class RunFolder:
             )
         # Runs of before there were kinds are contrastive.
         kind = data.get("kind", "contrastive")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise RunError(
                 f"{self.config_file} has kind {kind!r}; this version knows {', '.join(KINDS)}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,12 +200,12 @@ def _asked(groups: Sequence[Group]) -> list[str]:
     notes = []
     for what, of in (
         ("class names", lambda r: r.get("class_names_sha256")),
-        ("templates", lambda r: (r.get("templates") or {}).get("sha256")),
+        ("templates", lambda r: r["templates"].get("sha256") if r.get("templates") else None),
         ("splits", lambda r: r.get("split")),
         ("vocabularies", lambda r: r.get("vocabulary")),
     ):
         runs = [run for group in groups for run in group.runs if run.results is not None]
-        found = {of(run.results): run.path for run in reversed(runs)}
+        found = {_told(of, run.results): run.path for run in reversed(runs)}
         if len(found) > 1:
             named = " and ".join(str(path) for path in list(found.values())[:2])
             care = (
@@ -215,6 +215,14 @@ def _asked(groups: Sequence[Group]) -> list[str]:
             )
             notes.append(f"{named} were scored with different {what}: {care}")
     return notes
+
+
+def _told(of: Callable[[Any], Any], results: Any) -> str:
+    """As text, whatever stands in a results.json of other people's."""
+    try:
+        return repr(of(results))
+    except (AttributeError, TypeError, KeyError):
+        return "(unreadable)"
 
 
 def _cell_dict(cell: Cell) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
             continue
         inside = _inside(path)
         if not inside:
-            here = "holds no run" if path.is_dir() else "does not exist"
+            here = "is a file" if path.is_file() else "does not exist"
+            here = "holds no run" if path.is_dir() else here
             raise RunError(
                 f"{path} is neither a run nor a folder of runs: it {here}; `byways train PRESET "
                 "--run DIR` makes a run, `byways sweep` many"
@@ -194,7 +195,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         return []
     kept = []
     for line in lines:
-        if not (isinstance(line, dict) and {"step", "kind", "metrics", "times"} <= line.keys()):
+        if not _is_line(line):
             break
         kept.append(line)
     # The very last line may be torn by a kill; anything else is damage.
@@ -203,6 +204,17 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             f"{path} is damaged at line {len(kept) + 1} of {whole}: what follows was left out"
         )
     return kept
+
+
+def _is_line(line: Any) -> bool:
+    """Whether it is as `MetricsLog` writes lines."""
+    if not (isinstance(line, dict) and type(line.get("step")) is int):
+        return False
+    parts = (line.get("metrics"), line.get("times"))
+    return isinstance(line.get("kind"), str) and all(
+        isinstance(part, dict) and all(isinstance(v, int | float | None) for v in part.values())
+        for part in parts
+    )
 
 
 def _results(run: RunFolder, config: Experiment, notes: list[str]) -> dict[str, Any] | None:

@@ -191,3 +191,38 @@ def test_the_command_prints_and_writes(sweep, tmp_path, capsys):
     assert found["groups"][1]["metrics"]["scores.top1"]["difference"]["how"] == "paired"
     with pytest.raises(UsageError, match="is a folder"):
         compare([str(sweep), "--html", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": [1]},
+        {"times": None},
+        {"step": "x"},
+        {"kind": [1]},
+        {"metrics": {"top1": "x"}},
+        {"times": {"examples_per_second": "x"}},
+    ],
+)
+def test_a_log_of_another_shape_is_told(change, sweep):
+    path = sweep / "e-4_seed-0" / "metrics.jsonl"
+    first, second, *rest = path.read_text().splitlines()
+    second = json.dumps(json.loads(second) | change)
+    path.write_text("\n".join([first, second, *rest]))
+    assert any("is damaged at line 2" in note for note in compare_runs([sweep]).notes)
+
+
+def test_results_of_other_peoples_are_told(sweep):
+    path = sweep / "e-4_seed-0" / "results.json"
+    odd = {"class_names_sha256": [1], "templates": "none"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | odd))
+    notes = compare_runs([sweep]).notes
+    assert any("different class names" in note for note in notes)
+    assert any("different templates" in note for note in notes)
+
+
+def test_a_file_is_no_run_and_no_two_outputs_are_one(sweep, tmp_path):
+    with pytest.raises(RunError, match="it is a file"):
+        compare_runs([sweep / "e-4_seed-0" / "config.json"])
+    with pytest.raises(UsageError, match="name two files"):
+        compare([str(sweep), "--html", "x", "--markdown", "x"])
