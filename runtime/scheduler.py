@@ -290,10 +290,7 @@ class GangScheduler:
             self._retire()
             oldest = None
             for turn in self._turns:
-                # The last node: so one wake-up a turn.
-                oldest = next(
-                    ((turn, n, a) for n, a in reversed(turn.nodes) if _state(a) is not None), None
-                )
+                oldest = _to_wait_for(turn)
                 if oldest:
                     break
             if oldest is None:
@@ -337,6 +334,21 @@ class GangScheduler:
         with self._lock:
             self._retire()
             return [turn.run.node_name(turn.nodes[0][0]) for turn in self._turns if turn.nodes]
+
+
+def _to_wait_for(turn: Turn) -> tuple[Turn, int, Any] | None:
+    """The last node of a turn that has not ended: so few wake-ups a turn.
+
+    One that has ended, of a turn that has not (they may be on different slices), would be no wait.
+    """
+    ended = None
+    for node, array in reversed(turn.nodes):
+        state = _state(array)
+        if state is False:
+            return turn, node, array
+        if state and ended is None:  # since somebody looked
+            ended = turn, node, array
+    return ended
 
 
 def _state(array: Any) -> bool | None:

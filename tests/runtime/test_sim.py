@@ -380,3 +380,20 @@ def test_what_does_not_divide_over_the_devices():
     part = system.virtual_devices().add_slice(8)
     with pytest.raises(rt.ProgramError, match="does not divide"):
         plus(part, in_specs=P("device"))(jax.ShapeDtypeStruct((9,), jnp.float32))
+
+
+def test_a_turn_whose_last_node_ended_first_is_waited_for():
+    # Its nodes are on two slices; waiting for one that has ended would be no wait, for ever.
+    system = rt.SimulatedRuntime(FREE, {"slow": 100.0, "quick": 1.0}, window=4)
+    devices = system.virtual_devices("island0")
+    slow, quick = plus(devices.add_slice(4), "slow"), plus(devices.add_slice(4), "quick")
+
+    @rt.program
+    def run(x, y):
+        found = []
+        for _ in range(4):
+            found += [slow(x), quick(y)]
+        return found
+
+    jax.block_until_ready(run(SCALAR, SCALAR))
+    assert system.end == 4 * 100
