@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
 from .claims.claim import Claim
-from .claims.planning import plan_of
+from .claims.planning import other_scale, plan_of
 from .claims.registry import CLAIMS
 from .claims.scales import Scale
 from .cli_options import parse
 from .errors import UsageError
 from .suggest import unknown
 from .sweep.plan import Plan
+
+# More would take years here, and the plan alone minutes.
+_MOST_ADDED = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +65,28 @@ def claims(arguments: Sequence[str]) -> int:
     for name in options.names:
         if name not in CLAIMS:
             raise UsageError(unknown("claim", name, CLAIMS))
-    if options.added < 0:
-        raise UsageError(f"--added {options.added}: give 0 or more")
+    if not 0 <= options.added <= _MOST_ADDED:
+        raise UsageError(f"--added {options.added}: give 0 to {_MOST_ADDED}")
+    if options.quick and options.added:
+        raise UsageError("--quick and --added: the quick form has two seeds; leave one out")
     chosen = [CLAIMS[name] for name in options.names or CLAIMS]
     if options.quick and options.large:
         raise UsageError("--quick and --large: choose one")
     scale: Scale = "quick" if options.quick else "large" if options.large else "full"
     runs = options.runs or Path("runs/claims" if scale == "full" else f"runs/claims-{scale}")
+    page = options.page or (Path("docs/claims.md") if scale == "full" else runs / "claims.md")
+    records = page.with_suffix("") / "records"
+    if not (options.dry_run or options.list):
+        _check_page(page)
     plan = plan_of(chosen, runs, scale, options.added)
     if options.list:
         return _list(chosen, plan)
-    page = options.page or (Path("docs/claims.md") if scale == "full" else runs / "claims.md")
-    records = page.with_suffix("") / "records"
+    other = None if options.page is None else other_scale(chosen, records, scale, options.added)
+    if other is not None:
+        raise UsageError(
+            f"--page {page}: {records} holds records of the {other} scale, which those of the "
+            f"{scale} one would be written over; name another page"
+        )
 
     from .claims.running import lacking
 
@@ -90,6 +104,24 @@ def claims(arguments: Sequence[str]) -> int:
     for problem in problems:
         print(f"not recorded: {problem}")
     return 1 if failed or problems else 0
+
+
+def _check_page(page: Path) -> None:
+    """What would else fail after hours of training."""
+    if page.is_dir():
+        raise UsageError(f"--page {page} is a folder; name a file in it, as {page / 'claims.md'}")
+    folder = page.with_suffix("")
+    if folder == page:
+        raise UsageError(
+            f"--page {page}: a name with an ending is expected, as {page}.md, since records and "
+            "pictures go into the folder of the name without it"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--page {page}: records go into the folder {folder}, which is a file")
+    above = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        what = "may not be written in" if above.is_dir() else "is a file"
+        raise UsageError(f"--page {page}: {above} {what}; name another page")
 
 
 def _list(chosen: Sequence[Claim], plan: Plan) -> int:

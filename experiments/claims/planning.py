@@ -10,7 +10,33 @@ from ..sweep.plan import Plan, PlannedRun
 from ..sweep.values import with_values
 from .arms import ARMS
 from .claim import Claim
+from .records import read_record
 from .scales import QUICK_SEEDS, Scale, scaled
+
+
+def other_scale(
+    claims: Sequence[Claim], records: Path, scale: Scale, added: int = 0
+) -> Scale | None:
+    """Another scale whose records a folder holds: this one's would be written over them.
+
+    Args:
+        claims: to be judged.
+        records: the folder.
+        scale: that is wanted.
+        added: seeds beyond the planned ones.
+
+    Raises:
+        RunError: a record is damaged.
+    """
+    for other in ("full", "quick", "large"):
+        if other == scale:
+            continue
+        plan = plan_of(claims, records, other, added if other != "quick" else 0)
+        for run in plan.runs:
+            arm = run.name.rsplit("-s", 1)[0]
+            if read_record(records, arm, run.config.seed, plan.hash_of(run.name)) is not None:
+                return other
+    return None
 
 
 def run_name(arm: str, seed: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
     ]
     kept = [key for key in wanted if key in numbers]
     kept += [key for key in numbers if key.split(".")[0] in ("curve", "information", "layers")]
+    # What is not finite is not there, as in the log.
+    kept = [key for key in kept if math.isfinite(numbers[key])]
     return Record(
         arm=run.name.rsplit("-s", 1)[0],
         seed=run.config.seed,
@@ -94,20 +97,32 @@ def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None
         RunError: it is damaged.
     """
     path = _path(folder, arm, seed)
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         data: dict[str, Any] = json.loads(path.read_text())
         if data.pop("format") != FORMAT or data["hash"] != digest:
             return None
-        data["curve"] = tuple(tuple(point) for point in data["curve"])
-        data["routing"] = tuple(tuple(point) for point in data["routing"])
+        if (data["arm"], data["seed"]) != (arm, seed):
+            raise ValueError(f"it is of {data['arm']}, seed {data['seed']}")
+        data["numbers"] = {key: _finite(value) for key, value in data["numbers"].items()}
+        data["curve"] = tuple((int(s), _finite(x), _finite(y)) for s, x, y in data["curve"])
+        data["routing"] = tuple((int(s), _finite(x)) for s, x in data["routing"])
+        data["seconds"] = _finite(data["seconds"])
+        if not isinstance(data["commit"], str | None):
+            raise TypeError(f"its commit is {data['commit']!r}")
         return Record(**data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is no whole record ({error}); restore it, or delete it to have the run made "
             "again"
         ) from error
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no finite number")
+    return value
 
 
 def _path(folder: Path, arm: str, seed: int) -> Path:

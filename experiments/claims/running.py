@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,26 @@ def gather(
     problems: list[str] = []
     if not ready:
         return problems
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    say(f"recording runs that are done: {len(ready)} (Ctrl-C leaves the rest to the next call)")
+    with concurrent.futures.ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        # A terminal's Ctrl-C reaches them too, and ends them without their tracebacks.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),
+    ) as pool:
         pending = {pool.submit(_record, plan, run, keys_of(_arm(run)[0])): run for run in ready}
-        for future in concurrent.futures.as_completed(pending):
-            run = pending[future]
-            try:
-                write_record(records, future.result())
-                say(f"recorded {run.name}")
-            except Exception as error:  # the others' records are not lost by it
-                problems.append(f"{run.name}: {error}")
+        try:
+            for future in concurrent.futures.as_completed(pending):
+                run = pending[future]
+                try:
+                    write_record(records, future.result())
+                    say(f"recorded {run.name}")
+                except Exception as error:  # the others' records are not lost by it
+                    problems.append(f"{run.name}: {error}")
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return problems
 
 
@@ -116,9 +127,15 @@ def _kept(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise RunError(f"{file} is damaged ({error}); `byways claims --time` makes it") from error
+        found = json.loads(file.read_text())
+        numbers = [found["cpus"], found["load"], found["rounds"], *found["seconds"].values()]
+        if not all(isinstance(value, int | float) for value in numbers):
+            raise TypeError("a pace is no number")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{file} is damaged ({error!r}); delete it, and `byways claims --time` makes it again"
+        ) from error
 
 
 def _is_probed(key: str) -> bool:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 LEVEL = 0.95
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +85,8 @@ def mean_interval(values: Sequence[float | int]) -> Interval:
     if n == 1:
         return Interval(values[0], None, None, 1)
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
-    if min(values) == max(values):
-        # Exact, where the mean of equal values may be rounded.
+    if max(values) - min(values) <= _ROUNDING * max(map(abs, values)):
+        # Exact: 0.3 - 0.2 and 0.4 - 0.3 differ by rounding alone, which is no spread over seeds.
         return Interval(values[0], values[0], values[0], n, 0.0)
     half = _quantile(n - 1) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n, deviation)

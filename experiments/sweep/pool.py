@@ -106,8 +106,9 @@ def run_plan(
         return _run(plan, runs, settings, on_change, executor)
     except OSError as error:
         raise RunError(
-            f"the sweep's folder {plan.folder} cannot be written ({error.strerror or error}); make "
-            "room there or name another with --root: the same command goes on"
+            f"the folder of the runs, {plan.folder}, cannot be written "
+            f"({error.strerror or error}); make room there and the same command goes on, or name "
+            "another folder"
         ) from error
 
 

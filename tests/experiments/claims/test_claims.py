@@ -16,10 +16,11 @@ from byways.experiments.claims.page_writer import Page, write_page
 from byways.experiments.claims.planning import plan_of, run_name, seeds_of
 from byways.experiments.claims.records import FORMAT, Record, read_record, write_record
 from byways.experiments.claims.registry import CLAIMS
-from byways.experiments.claims.running import keys_of, read_records
+from byways.experiments.claims.running import keys_of, read_records, timing_of
 from byways.experiments.claims.verdict import judge, overall
 from byways.experiments.compare.statistics import Interval
 from byways.experiments.sweep.checks import check_plan
+from byways.experiments.sweep.plan import Plan
 
 EVERY = list(CLAIMS.values())
 A, B = Side("limoe", "noto.all.top1"), Side("dense", "noto.all.top1")
@@ -209,3 +210,52 @@ def test_a_damaged_pace_is_told(kept, tmp_path, capsys):
 def test_records_are_of_this_format(kept):
     _, folder = kept
     assert all(json.loads(file.read_text())["format"] == FORMAT for file in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: 5,
+        lambda data: data | {"arm": "dense"},
+        lambda data: data | {"numbers": [1]},
+        lambda data: data | {"numbers": {"noto.all.top1": "x"}},
+        lambda data: data | {"numbers": {"noto.all.top1": math.nan}},
+        lambda data: data | {"curve": [[1, 2]]},
+        lambda data: data | {"seconds": None},
+        lambda data: data | {"more": 1},
+    ],
+)
+def test_a_record_of_another_shape_is_damaged(kept, change):
+    plan, folder = kept
+    path = folder / "limoe-s0.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(RunError, match="is no whole record"):
+        read_record(folder, "limoe", 0, plan.hash_of("limoe-s0"))
+
+
+def test_a_page_that_cannot_be_is_told_before_anything_is_trained(tmp_path, capsys):
+    (tmp_path / "claims").write_text("a file")
+    for page, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "plain", "a name with an ending"),
+        (tmp_path / "claims.md", "which is a file"),
+        (tmp_path / "claims" / "x.md", "is a file"),
+    ):
+        assert cli.main(["claims", "--page", str(page), "--runs", str(tmp_path / "runs")]) == 2
+        assert message in capsys.readouterr().err
+    assert cli.main(["claims", "--quick", "--added", "2"]) == 2
+    assert cli.main(["claims", "--added", "100000"]) == 2
+
+
+def test_another_scale_does_not_write_over_records(kept, tmp_path, capsys):
+    page = str(tmp_path / "claims.md")
+    assert cli.main(["claims", "limoe-beats-dense", "--quick", "--page", page]) == 2
+    assert "holds records of the full scale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"cpus": 2, "load": 1, "rounds": 9}', "\xff"])
+def test_a_pace_of_another_shape_is_told(text, tmp_path):
+    file = tmp_path / "timing.json"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match="is damaged"):
+        timing_of(file, Plan("none", tmp_path, ()), EVERY, measure=False)

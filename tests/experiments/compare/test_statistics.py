@@ -33,6 +33,12 @@ def test_one_value_has_no_interval_and_equal_values_have_one_of_no_width():
     assert welch_difference([1.0, 1.0], [2.0, 2.0]).interval.half == 0
 
 
+def test_rounding_is_no_spread():
+    # 0.3 - 0.2, 0.4 - 0.3 and 0.5 - 0.4 differ in their last bits.
+    found = paired_difference({0: 0.3, 1: 0.4, 2: 0.5}, {0: 0.2, 1: 0.3, 2: 0.4})
+    assert (found.interval.deviation, found.interval.half, found.p) == (0.0, 0.0, 0.0)
+
+
 def test_pairs_agree_with_scipy():
     from scipy import stats
 
