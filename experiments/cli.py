@@ -138,7 +138,17 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "[--json] [--budgets 25 …]",
             "time experts that are fetched when they wake",
         ),
+        "transfer": Command(
+            "bench_transfer",
+            "[--json] [--kilobytes 1024 …]",
+            "time arrays between processes, beside bare JAX and Ray",
+        ),
     },
+    "simulate": Command(
+        "simulate",
+        "[NAME …] [--json] [--figures DIR]",
+        "run programs on up to 2,048 devices that are not there",
+    ),
     "doctor": Command("doctor", "", "print versions, devices, caches, data found"),
 }
 

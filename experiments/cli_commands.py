@@ -276,9 +276,23 @@ def bench_residents(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def bench_transfer(arguments: Sequence[str]) -> int:
+    """`byways bench transfer [--json] [options]`"""
+    from .cli_bench_transfer import bench_transfer as run
+
+    return run(arguments)
+
+
 def bench_auto(arguments: Sequence[str]) -> int:
     """`byways bench auto [--json] [options]`"""
     from .cli_bench_pathways import bench_auto as run
+
+    return run(arguments)
+
+
+def simulate(arguments: Sequence[str]) -> int:
+    """`byways simulate [NAME …] [--json] [options]`"""
+    from .cli_simulate import simulate as run
 
     return run(arguments)
 

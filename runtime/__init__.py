@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .branches import Sparse as Sparse
     from .buckets import Ladder as Ladder
     from .buckets import ladder as ladder
+    from .carried_errors import carried_error as carried_error
+    from .carried_errors import error_arrays as error_arrays
     from .client import Client as Client
     from .cold import Cold as Cold
     from .cold import InMemory as InMemory
@@ -52,6 +54,10 @@ if TYPE_CHECKING:
     from .pipelines import pipeline as pipeline
     from .programs import Program as Program
     from .programs import program as program
+    from .pulls import Pull as Pull
+    from .ray_cluster import RayIslands as RayIslands
+    from .ray_cluster import RayMissing as RayMissing
+    from .ray_system import RayRuntime as RayRuntime
     from .recorder import Recorder as Recorder
     from .recorder import recording as recording
     from .resident_book import ResidentStats as ResidentStats
@@ -71,8 +77,17 @@ if TYPE_CHECKING:
     from .switches import switch as switch
     from .system import Runtime as Runtime
     from .system import default_runtime as default_runtime
+    from .tickets import Peer as Peer
+    from .tickets import Ticket as Ticket
     from .trace_summary import TraceSummary as TraceSummary
     from .trace_summary import summarise as summarise
+    from .transfer_errors import PeerLost as PeerLost
+    from .transfer_errors import StoreMissing as StoreMissing
+    from .transfer_errors import TransferError as TransferError
+    from .transfer_errors import TransferRefused as TransferRefused
+    from .transfer_errors import TransferTimeout as TransferTimeout
+    from .transfer_stats import TransferStats as TransferStats
+    from .transfers import Transfers as Transfers
     from .values import Value as Value
     from .values import arrays as arrays
     from .values import fetch as fetch
@@ -82,6 +97,7 @@ if TYPE_CHECKING:
 _FILES = {
     "autodiff": ["value_and_grad"],
     "branches": ["Branches", "OnDemand", "Sparse"],
+    "carried_errors": ["carried_error", "error_arrays"],
     "client": ["Client"],
     "cold": ["Cold", "InMemory", "PinnedHost"],
     "cold_errors": [
@@ -113,6 +129,9 @@ _FILES = {
     "loops": ["repeat", "while_loop"],
     "pipelines": ["pipeline"],
     "programs": ["Program", "program"],
+    "pulls": ["Pull"],
+    "ray_cluster": ["RayIslands", "RayMissing"],
+    "ray_system": ["RayRuntime"],
     "recorder": ["Recorder", "recording"],
     "resident_book": ["ResidentStats"],
     "resident_branches": ["ResidentBranches"],
@@ -127,7 +146,17 @@ _FILES = {
     "switch_nodes": ["merge_branches"],
     "system": ["Runtime", "default_runtime"],
     "perfetto": ["write_trace"],
+    "tickets": ["Peer", "Ticket"],
     "trace_summary": ["TraceSummary", "summarise"],
+    "transfer_errors": [
+        "PeerLost",
+        "StoreMissing",
+        "TransferError",
+        "TransferRefused",
+        "TransferTimeout",
+    ],
+    "transfer_stats": ["TransferStats"],
+    "transfers": ["Transfers"],
     "values": ["Value", "arrays", "fetch"],
     "waking": ["Executables", "awake_groups"],
 }
