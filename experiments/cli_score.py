@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,7 +99,15 @@ def score(arguments: Sequence[str]) -> int:
     if options.out is not None:
         from .files import write_json
 
-        write_json(options.out, result)
+        try:
+            write_json(options.out, result)
+        except OSError as error:
+            # The scores are not lost by it.
+            print(json.dumps(result, ensure_ascii=False))
+            raise RunError(
+                f"--out {options.out} cannot be written ({error.strerror or error}); the result "
+                "was printed instead"
+            ) from error
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -139,8 +148,18 @@ def _check(options: ScoreOptions) -> None:
             f"--protocol {options.protocol}: {options.task} knows "
             f"{' and '.join(known[options.task])} only"
         )
-    if options.out is not None and options.out.is_dir():
-        raise UsageError(f"--out {options.out} is a folder; name a file in it")
+    if options.out is not None:
+        _check_out(options.out)
+
+
+def _check_out(out: Path) -> None:
+    """What would else fail once all is scored."""
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file in it")
+    above = next(one for one in out.absolute().parents if one.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        what = "may not be written in" if above.is_dir() else "is a file"
+        raise UsageError(f"--out {out}: {above} {what}; name another file")
 
 
 def _score(folder: Path, options: ScoreOptions) -> dict[str, Any]:

@@ -97,7 +97,16 @@ def _answer(claim: Claim, answer: Answer) -> dict[str, str]:
         "margin": _number(question.margin, question.unit),
         "seeds": _seeds(claim, answer.seeds),
         "verdict": answer.verdict,
+        "but": _but(answer),
     }
+
+
+def _but(answer: Answer) -> str:
+    """What a reader must know beside *holds*: the sign is sure, the size may not matter."""
+    question, found = answer.question, answer.difference
+    if answer.verdict != "holds" or question.kind == "not worse" or found is None:
+        return ""
+    return ", by less than the margin on average" if abs(found.mean) < question.margin else ""
 
 
 def difference_text(found: Interval | None, unit: str) -> str:

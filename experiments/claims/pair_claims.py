@@ -256,5 +256,6 @@ PAIR_CLAIMS = (
             ("limits.shuffled", "C = 1, shuffled"),
             ("limits.unmasked", "C = 1, shuffled, padding routed"),
         ),
+        pictures=("limits",),
     ),
 )

@@ -171,6 +171,14 @@ def _arms(claim: Claim, records: Records) -> list[str]:
     return [arm for arm in claim.arms if records.get(arm)]
 
 
+def _limits(claim: Claim, records: Records, step_seconds: Mapping[str, float]) -> bytes | None:
+    bars = []
+    for place, (key, title) in enumerate(claim.tables):
+        for arm in _arms(claim, records):
+            bars += _bar(title, Side(arm, key), records, KINDS[min(place, 1)], percent=True)
+    return bar_figure(claim.title, [("Noto's drawings named (top-1)", bars)]) if bars else None
+
+
 _PICTURES: Mapping[str, Draw] = {
     "curves": _curves,
     "losses": _losses,
@@ -178,4 +186,5 @@ _PICTURES: Mapping[str, Draw] = {
     "capacity": _capacity,
     "layers": _layers,
     "max_vio": _max_vio,
+    "limits": _limits,
 }

@@ -13,6 +13,7 @@ from byways.experiments.claims.arms import ARMS
 from byways.experiments.claims.claim import Claim, Question, Side
 from byways.experiments.claims.judging import judge_claim, values_of
 from byways.experiments.claims.page_writer import Page, write_page
+from byways.experiments.claims.pictures import draw
 from byways.experiments.claims.planning import plan_of, run_name, seeds_of
 from byways.experiments.claims.records import FORMAT, Record, read_record, write_record
 from byways.experiments.claims.registry import CLAIMS
@@ -259,3 +260,31 @@ def test_a_pace_of_another_shape_is_told(text, tmp_path):
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(RunError, match="is damaged"):
         timing_of(file, Plan("none", tmp_path, ()), EVERY, measure=False)
+
+
+def test_a_small_but_sure_difference_says_so(tmp_path):
+    values = {"limoe": (0.306, 0.308, 0.309, 0.320), "dense": (0.300, 0.301, 0.301, 0.311)}
+    found = {
+        arm: [record(arm, seed, value) for seed, value in enumerate(each)]
+        for arm, each in values.items()
+    }
+    page = Page(tmp_path / "claims.md", tmp_path / "claims" / "records", {}, "full")
+    # Differences 0.6, 0.7, 0.8 and 0.9 points: 0.75 ± 0.21, all within a margin of one point.
+    write_page(page, [claim(MORE)], found)
+    assert "**no difference within the margin** |" in page.file.read_text()
+    # Of 0.6 and thrice 1.0 the interval reaches beyond the margin, its middle does not.
+    found["limoe"][1:] = [record("limoe", s, v) for s, v in ((1, 0.311), (2, 0.311), (3, 0.321))]
+    write_page(page, [claim(MORE)], found)
+    assert "**holds**, by less than the margin on average |" in page.file.read_text()
+
+
+def test_every_claim_has_a_picture():
+    assert all(claim.pictures for claim in EVERY)
+
+
+def test_limits_are_drawn():
+    found = CLAIMS["evaluation-limits"]
+    numbers = {key: 0.2 for key, _ in found.tables}
+    drawn = draw("limits", found, {"limoe": [record("limoe", 0, numbers=numbers)]}, {})
+    assert drawn is not None
+    assert b"C = 1, shuffled, padding routed" in drawn

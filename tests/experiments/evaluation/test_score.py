@@ -163,3 +163,12 @@ def test_whose_tokenizer(clip, tmp_path):
     made = open_tokenizer(find_source(own))
     assert made.encode(["a"], 16)[0].tolist() == open_tokenizer(find_source(clip)).encode(
         ["a"], 16)[0].tolist()  # fmt: skip
+
+
+def test_an_output_that_cannot_be_is_said_first(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    about = ["nowhere", "--task", "zero-shot", "--data.name", "emoji_art", "--out"]
+    code, said = run([*about, tmp_path / "file" / "x.json"], capsys)
+    assert (code, "is a file; name another file" in said) == (2, True)
+    code, said = run([*about, tmp_path], capsys)
+    assert (code, "is a folder; name a file in it" in said) == (2, True)
