@@ -78,13 +78,18 @@ def _entry(
             rows.append({"title": title, "cells": cells})
     return {
         "claim": claim,
-        "verdict": one.verdict,
+        "verdict": one.verdict + (", so far" if _so_far(one) else ""),
         "seeds": _seeds(claim, [seed for answer in one.answers for seed in answer.seeds]),
         "answers": [_answer(claim, answer) for answer in one.answers],
         "arms": [ARMS[arm].says for arm in arms],
         "table": rows,
         "pictures": _pictures(page, claim, records, pace),
     }
+
+
+def _so_far(one: Judgement) -> bool:
+    """Whether planned seeds are still to come: what they show may turn the verdict."""
+    return any(set(one.claim.seeds) - set(answer.seeds) for answer in one.answers)
 
 
 def _answer(claim: Claim, answer: Answer) -> dict[str, str]:

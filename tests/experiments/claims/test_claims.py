@@ -274,7 +274,10 @@ def test_a_small_but_sure_difference_says_so(tmp_path):
     assert "**no difference within the margin** |" in page.file.read_text()
     # Of 0.6 and thrice 1.0 the interval reaches beyond the margin, its middle does not.
     found["limoe"][1:] = [record("limoe", s, v) for s, v in ((1, 0.311), (2, 0.311), (3, 0.321))]
-    write_page(page, [claim(MORE)], found)
+    write_page(page, [claim(MORE, seeds=(0, 1, 2, 3))], found)
+    assert "| **holds** | 4 of 4 |" in page.file.read_text()
+    write_page(page, [claim(MORE, seeds=(0, 1, 2, 3, 4))], found)
+    assert "| **holds, so far** | 4 of 5 |" in page.file.read_text()
     assert "**holds**, by less than the margin on average |" in page.file.read_text()
 
 
