@@ -13,13 +13,17 @@ import selectors
 import socket
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from .faults import said
+
 LONGEST = 1 << 20  # bytes of a message
 MOST = 1024  # of visitors at a time, and of identifiers in a message
 STEP = 0.02  # seconds between looks while something is under way
+IDLE = 2.0  # and while nothing is
 
 
 @runtime_checkable
@@ -45,12 +49,13 @@ class Line:
     Attributes:
         gone: the other end does not exist any more, and why; "" while it may.
         waiting: since when an answer is, on the monotonic clock; None if none is.
+        unsent: bytes that are still to go.
     """
 
     def __init__(self, door: Door, address: str, told: Callable[[dict[str, Any]], None]):
         self._door, self._told = door, told
         self.gone, self.waiting = "", None
-        self._in, self._out = b"", b""
+        self._in, self.unsent = b"", b""
         host, _, port = address.rpartition(":")
         try:
             where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
@@ -66,7 +71,7 @@ class Line:
         """As soon as it can be."""
         if self.gone:
             return
-        self._out += json.dumps(message).encode() + b"\n"
+        self.unsent += json.dumps(message).encode() + b"\n"
         if answered and self.waiting is None:
             self.waiting = time.monotonic()
         self._door.watch(self._socket, self._turn, writing=True)
@@ -86,9 +91,9 @@ class Line:
                 failed = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if failed:
                     raise OSError(failed, "cannot connect")
-                if self._out:
-                    self._out = self._out[self._socket.send(self._out) :]
-                if not self._out:
+                if self.unsent:
+                    self.unsent = self.unsent[self._socket.send(self.unsent) :]
+                if not self.unsent:
                     self._door.watch(self._socket, self._turn, writing=False)
             if events & selectors.EVENT_READ:
                 read = self._socket.recv(1 << 16)
@@ -103,8 +108,8 @@ class Line:
             return
         except OSError as error:
             self._lost(str(error))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            self._lost(f"it answers what is not understood ({error})")
+        except Exception as error:  # whatever it sent
+            self._lost(f"it answers what is not understood ({said(error)})")
 
 
 class Door:
@@ -171,11 +176,17 @@ class Door:
                 host = self._host()
                 if host is None:
                     return
-                pause = host.tick()
+                try:
+                    pause = host.tick()
+                except Exception as error:  # else every wait would lose its end, unseen
+                    warnings.warn(f"transfers: {said(error)}", RuntimeWarning, stacklevel=1)
+                    pause = IDLE
                 del host
                 if pause is not None and pause <= STEP:
                     self._asleep = False  # up again soon enough
-                for key, events in self._selector.select(5.0 if pause is None else pause):
+                for key, events in self._selector.select(
+                    IDLE if pause is None else min(pause, IDLE)
+                ):
                     key.data(events)
         finally:
             for key in list(self._selector.get_map().values()):
@@ -214,7 +225,7 @@ class Door:
                 self.watch(visitor, turn, writing=bool(kept[1]))
             except BlockingIOError:
                 return
-            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            except Exception:  # whatever it sent; others are not to feel it
                 self._visitors -= 1
                 self.unwatch(visitor)
 

@@ -23,6 +23,8 @@ from .transfer_errors import PeerLost, TransferError, TransferRefused, TransferT
 
 # Seconds after which a pull's peer is asked, and asked again.
 LATE, AGAIN = 0.1, 1.0
+# Seconds that the door stays awake after a pull: to wake it costs as much as a small one.
+LINGER = 0.5
 # Seconds that bytes may still come in from a peer that has gone.
 LAST_BYTES = 0.1
 # Bytes a second below which a transfer counts as standing still.
@@ -40,6 +42,7 @@ class PullBook:
         self._connect, self._door, self._patience = connect, door, patience
         self._lock = threading.Lock()
         self._links: dict[Peer, Link] = {}
+        self._awake = 0.0  # until when
         self._pending: dict[int, Pull] = {}  # by identity: two may pull the same identifier
         self.pulled = self.pulled_bytes = self.refused = self.timed_out = self.peers_lost = 0
 
@@ -63,6 +66,7 @@ class PullBook:
         """Over a pull that has begun."""
         with self._lock:
             self._pending[id(pull)] = pull
+            self._awake = pull.began + LINGER
         self._door.wake()
 
     def tell(self, peer: Peer, what: str, identifier: int) -> None:
@@ -100,7 +104,7 @@ class PullBook:
             links = list(self._links.values())
         for link in links:
             self._talk(link, asks.get(link, ()), now)
-        return STEP if pending else None
+        return STEP if pending or now < self._awake else None
 
     def close(self, error: BaseException) -> None:
         """Fails what is under way, after the door's thread has ended."""
@@ -114,9 +118,14 @@ class PullBook:
         for link in links:
             link.fail(error)
 
-    def flush(self) -> None:
-        """Hands the lines what peers are yet to be told; in the door's thread."""
-        self.tick(time.monotonic())
+    def untold(self) -> bool:
+        """Peers are yet to be told of something."""
+        with self._lock:
+            links = list(self._links.values())
+        lines = [link.line for link in links]
+        return any(any(link.finished.values()) for link in links) or any(
+            line.unsent for line in lines if line is not None and not line.gone
+        )
 
     def _finish(self, key: int, pull: Pull, link: Link, now: float) -> None:
         with self._lock:

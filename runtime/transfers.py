@@ -21,7 +21,7 @@ from jax.sharding import Sharding
 
 from . import ray_store
 from .carried_errors import Origin
-from .doors import MOST, Door
+from .doors import IDLE, MOST, Door
 from .errors import StoreFull
 from .faults import said
 from .layouts import ONE, devices_of
@@ -34,6 +34,9 @@ from .transfer_errors import TransferError
 from .transfer_leaves import arrived_tree, offered_leaf, shape_here
 from .transfer_stats import TransferStats
 from .values import Value
+
+# Seconds in which a closing process still tells its peers what it has pulled.
+_LAST_WORDS = 0.3
 
 Way = Literal["auto", "direct", "ray"]
 
@@ -135,10 +138,10 @@ class Transfers:
         store, kept = self._stored(way, near, leaves, flat)
         waiting = [] if store else [array for array in flat if not settled(array)]
         batch = Batch(sum(leaf.nbytes for leaf in leaves), pulls, waiting, kept)
+        buffers = 0 if store else sum(leaf.layout.devices for leaf, _, _ in made)
+        wait = self._expiry if expiry is None else expiry
         tickets = []
         for _ in range(pulls):
-            buffers = 0 if store else sum(leaf.layout.devices for leaf, _, _ in made)
-            wait = self._expiry if expiry is None else expiry
             ticket = Ticket(
                 self._offers.issue(batch, buffers, wait),
                 self.peer,
@@ -155,7 +158,8 @@ class Transfers:
                     self._offers.forget([ticket.identifier])
                     self.release(tickets[:-1])
                     raise
-        self._door.wake()
+        if wait < 2 * IDLE:  # else it is soon enough when the door looks by itself
+            self._door.wake()
         return tickets
 
     def pull(self, ticket: Ticket, onto: Sharding | Sequence[Any] | None = None) -> Pull:
@@ -225,6 +229,10 @@ class Transfers:
         if self._closed:
             return
         self._closed = True
+        until = time.monotonic() + _LAST_WORDS
+        self._door.wake()
+        while self._pulls.untold() and time.monotonic() < until:
+            time.sleep(0.002)
         self._door.close()
         self._pulls.close(TransferError(f"the transfers of {self.peer} were closed"))
         self._offers.close()

@@ -324,6 +324,16 @@ def test_nothing_is_left_when_closed():
     until(lambda: left()[0] <= files and left()[1] <= threads)
 
 
+def test_who_closes_says_what_it_has_pulled():
+    with rt.Transfers() as one:
+        tickets = one.offer(jnp.ones(10), pulls=2)
+        with rt.Transfers() as other:
+            other.pull(tickets[0]).result(20.0)
+            other.release(tickets[1])
+        until(lambda: one.stats().offers == 0)
+        assert (one.stats().taken, one.stats().released) == (1, 1)
+
+
 def test_an_abandoned_one_ends_its_thread():
     before = threading.active_count()
     transfers = rt.Transfers()
@@ -354,7 +364,13 @@ def test_a_door_answers_about_identifiers_and_nothing_else(pair):
     here, there = pair
     host, port = there.peer.door.split(":")
     (ticket,) = there.offer(jnp.ones(3))
-    for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b'{"ask": 3}\n', b"{" * (2 << 20)):
+    for nonsense in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"[]\n",
+        b'{"ask": 3}\n',
+        b"[" * 200_000 + b"\n",
+        b"{" * (2 << 20),
+    ):
         with socket.create_connection((host, int(port)), timeout=5) as visitor:
             try:
                 visitor.sendall(nonsense)
