@@ -41,7 +41,7 @@ def _parity(part: dict[str, Any]) -> Tables:
         ]
         for row in part["rows"]
     ]
-    columns = ("devices", "one-node calls ms", "paper, fitted", "error", "chain of 128 ms")
+    columns = ("devices", "calls ms", "paper (fitted)", "error", "chained ms")
     relays = [
         [
             f"{row['messages']}, {row['relay'] or 'all'} a sender",
@@ -51,7 +51,7 @@ def _parity(part: dict[str, Any]) -> Tables:
     ]
     return [
         ("parity: islands", columns, rows),
-        ("512 hosts, messages", ("one-node calls ms",), relays),
+        ("512 hosts, messages", ("calls ms",), relays),
     ]
 
 
@@ -111,7 +111,7 @@ def _control(part: dict[str, Any]) -> Tables:
         ]
         for row in part["rows"]
     ]
-    columns = ("trace µs a node", "lower", "dispatch", "dispatch, alternating")
+    columns = ("trace µs a node", "lower", "dispatch", "alternating")
     return [("control: devices", columns, rows)]
 
 
