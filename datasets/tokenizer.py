@@ -51,6 +51,8 @@ class Tokenizer:
         data = self.path.read_bytes()
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+            if not data:
+                raise ValueError("it is empty")
         except Exception as error:  # RuntimeError or a protobuf error, by what is wrong
             raise ValueError(f"{self.path} is not a SentencePiece model ({error}).") from error
         self.vocab_size: int = self._processor.vocab_size()

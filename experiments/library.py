@@ -186,7 +186,10 @@ def load(folder: str | Path, step: int | None = None, execution: Execution = "fu
     if not run.tokenizer_file.is_file():
         raise RunError(f"{run.tokenizer_file} is missing; copy the run's tokenizer back there")
     read = read_run(folder, step)
-    tokenizer = Tokenizer(run.tokenizer_file)
+    try:
+        tokenizer = Tokenizer(run.tokenizer_file)
+    except ValueError as error:
+        raise RunError(f"{error} Copy the run's tokenizer back there.") from error
     if tokenizer.vocab_size > config.model.vocab_size:
         raise RunError(
             f"{run.tokenizer_file} has {tokenizer.vocab_size} pieces, but the model embeds only "

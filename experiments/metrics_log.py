@@ -95,15 +95,28 @@ class MetricsLog:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; one torn by a kill ends it."""
+    """The whole lines of a metrics file; one torn by a kill, or damaged, ends it."""
     lines: list[dict[str, Any]] = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text(errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:
             break
+        if not _is_line(line):
+            break
         lines.append(line)
     return lines
+
+
+def _is_line(line: Any) -> bool:
+    """Whether it is as `MetricsLog` writes lines."""
+    if not (isinstance(line, dict) and type(line.get("step")) is int):
+        return False
+    parts = (line.get("metrics"), line.get("times"))
+    return isinstance(line.get("kind"), str) and all(
+        isinstance(part, dict) and all(isinstance(v, int | float | None) for v in part.values())
+        for part in parts
+    )
 
 
 def _encode(line: Mapping[str, Any]) -> str:

@@ -93,7 +93,8 @@ class RunFolder:
             ConfigError: the file names keys or values that this version does not know.
         """
         if not self.config_file.is_file():
-            here = "holds no config.json" if self.path.is_dir() else "does not exist"
+            here = "is a file" if self.path.is_file() else "does not exist"
+            here = "holds no config.json" if self.path.is_dir() else here
             raise RunError(
                 f"{self.path} is not a run folder: it {here}; `byways train PRESET --run "
                 f"{self.path}` makes one"

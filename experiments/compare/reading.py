@@ -193,28 +193,12 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         notes.append(f"{path} cannot be read ({error}): no curve, and no speed")
         return []
-    kept = []
-    for line in lines:
-        if not _is_line(line):
-            break
-        kept.append(line)
     # The very last line may be torn by a kill; anything else is damage.
-    if whole - len(kept) > 1 or len(kept) < len(lines):
+    if whole - len(lines) > 1:
         notes.append(
-            f"{path} is damaged at line {len(kept) + 1} of {whole}: what follows was left out"
+            f"{path} is damaged at line {len(lines) + 1} of {whole}: what follows was left out"
         )
-    return kept
-
-
-def _is_line(line: Any) -> bool:
-    """Whether it is as `MetricsLog` writes lines."""
-    if not (isinstance(line, dict) and type(line.get("step")) is int):
-        return False
-    parts = (line.get("metrics"), line.get("times"))
-    return isinstance(line.get("kind"), str) and all(
-        isinstance(part, dict) and all(isinstance(v, int | float | None) for v in part.values())
-        for part in parts
-    )
+    return lines
 
 
 def _results(run: RunFolder, config: Experiment, notes: list[str]) -> dict[str, Any] | None:

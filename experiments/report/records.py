@@ -67,7 +67,7 @@ def read_records(folder: Path | str) -> Records:
     config, preset = run.read()
     notes: list[str] = []
     starts = (_read(run.provenance_file, notes) or {}).get("starts") or [{}]
-    lines = read_lines(run.metrics_file) if run.metrics_file.is_file() else []
+    lines = _lines(run.metrics_file, notes)
     return Records(
         path=run.path,
         name=run.path.resolve().name,
@@ -80,6 +80,20 @@ def read_records(folder: Path | str) -> Records:
         start=starts[-1],
         notes=tuple(notes),
     )
+
+
+def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = read_lines(path)
+    whole = sum(1 for text in path.read_text(errors="replace").splitlines() if text.strip())
+    # The very last line may be torn by a kill, or being written now.
+    if whole - len(lines) > 1:
+        notes.append(
+            f"{path.name} is damaged at line {len(lines) + 1} of {whole}; what follows was left "
+            "out of this page."
+        )
+    return lines
 
 
 def _read(path: Path, notes: list[str]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...models.config import sparse_blocks
@@ -73,10 +74,15 @@ def check_folders(plan: Plan) -> None:
     for run in plan.runs:
         folder = RunFolder(plan.folder_of(run))
         if not folder.config_file.is_file():
-            # Says so where something is there that is no run.
-            folder.check_start(run.config)
+            _check_empty(run, folder.path)
             continue
-        old, new = fingerprint(folder.read()[0]), fingerprint(plan.config_of(run))
+        try:
+            old, new = fingerprint(folder.read()[0]), fingerprint(plan.config_of(run))
+        except (RunError, ConfigError) as error:
+            raise RunError(
+                f"run '{run.name}' cannot go on: {error}\nOr move {folder.path} away: then it is "
+                "made again"
+            ) from error
         if run.begins_with is not None:
             # The sweep's folder may have been moved.
             del old["init"], new["init"]
@@ -95,6 +101,18 @@ def check_folders(plan: Plan) -> None:
                 f"'{run.begins_with}' as it is now; move that folder away, or name the run "
                 "otherwise"
             )
+
+
+def _check_empty(run: PlannedRun, path: Path) -> None:
+    if not path.exists():
+        return
+    strangers = [] if path.is_file() else [one.name for one in path.iterdir() if one.name[0] != "."]
+    if path.is_file() or strangers:
+        what = f"holds {', '.join(strangers[:3])} but no config.json" if strangers else "is a file"
+        raise RunError(
+            f"run '{run.name}' would be in {path}, which is no run folder (it {what}); move it "
+            "away, or name the run or the sweep otherwise"
+        )
 
 
 def picked(plan: Plan, only: Sequence[str]) -> tuple[PlannedRun, ...]:

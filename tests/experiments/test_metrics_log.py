@@ -69,3 +69,14 @@ def test_a_full_disk_says_how_to_go_on(tmp_path):
     log._file = FullFile()
     with pytest.raises(RunError, match=r"at step 1 .No space left on device.; make room"):
         write(log, [1])
+
+
+def test_a_line_of_another_shape_ends_the_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path) as log:
+        write(log, [1, 2])
+    whole = path.read_bytes()
+    assert len(read_lines(path)) == 2
+    for odd in (b"[]", b'{"step": 3}', b'{"step": "3", "kind": "train", "metrics": {}}', b"\xff"):
+        path.write_bytes(whole + odd + b"\n" + whole)
+        assert len(read_lines(path)) == 2

@@ -10,8 +10,11 @@ from byways.experiments.report.charts import Chart, Series, thin
 from byways.experiments.report.experts import top_pieces
 from byways.experiments.report.loads import layer_loads
 from byways.experiments.report.pictures import patch
+from byways.experiments.report.records import read_records
 from byways.experiments.report.tokens import Pairs
 from PIL import Image
+
+from ..compare.logs import write_run
 
 
 def test_a_chart_says_its_numbers_and_escapes_its_names():
@@ -81,3 +84,13 @@ def test_pieces_are_ranked_by_count_times_specificity():
     names = {5: "▁cat", 6: "s", 7: "▁"}
     found = top_pieces(pairs, 0, ids, lambda rows: [names[int(i)] for i in rows])
     assert [(p.text, p.count, p.total) for p in found] == [("cat", 2, 2), ("…s", 3, 9)]
+
+
+def test_a_damaged_log_is_told_on_the_page(tmp_path):
+    write_run(tmp_path / "run")
+    log = tmp_path / "run" / "metrics.jsonl"
+    first, *rest = log.read_text().splitlines()
+    log.write_text("\n".join([first, '{"step": 2}', *rest]))
+    found = read_records(tmp_path / "run")
+    assert len(found.lines) == 1
+    assert any("metrics.jsonl is damaged at line 2" in note for note in found.notes)

@@ -247,3 +247,15 @@ def test_a_metric_line_of_another_shape_is_passed_over(tmp_path):
     metrics = plan.folder_of(plan.runs[0]) / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"kind": "train"}\n{"kind": "train", "step": "x"}\n')
     assert status_of(plan, plan.runs[0]).step == 8
+
+
+def test_folders_that_are_no_runs_are_told(tmp_path):
+    plan = plan_in(tmp_path)
+    folder = plan.folder_of(plan.runs[1])
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    with pytest.raises(RunError, match=r"run 's1' would be in .* \(it holds notes.txt but no"):
+        run_plan(plan, executor=FakeExecutor())
+    (folder / "config.json").write_text("junk")
+    with pytest.raises(RunError, match=r"(?s)run 's1' cannot go on: .*Or move .* away"):
+        run_plan(plan, executor=FakeExecutor())
