@@ -66,6 +66,7 @@ class PullBook:
         """Over a pull that has begun."""
         with self._lock:
             self._pending[id(pull)] = pull
+            pull.on_arrival = self.arrived
             self._awake = pull.began + LINGER
         self._door.wake()
 
@@ -90,7 +91,7 @@ class PullBook:
             link = pull.link
             assert link is not None
             if pull.done():
-                self._finish(key, pull, link, now)
+                self._finish(key, pull, link)
             elif link.broken is not None:  # began while it broke
                 pull.fault = pull.fault or link.broken
                 link.fail(link.broken)
@@ -127,26 +128,40 @@ class PullBook:
             line.unsent for line in lines if line is not None and not line.gone
         )
 
-    def _finish(self, key: int, pull: Pull, link: Link, now: float) -> None:
+    def arrived(self, pull: Pull) -> None:
+        """A pull came in whole: it is let go, so that its memory is its owner's alone.
+
+        A buffer kept until the next look would not be there for the next pull, which would have
+        to take cold memory: for some hundred kilobytes that costs as much as their way.
+        """
+        link = pull.link
         with self._lock:
-            del self._pending[key]
-        link.moved = now
+            if self._pending.pop(id(pull), None) is None or link is None:
+                return
+            link.moved = time.monotonic()
+            link.finished["done"].append(pull.ticket.identifier)
+            self.pulled += 1
+            self.pulled_bytes += pull.ticket.nbytes
+
+    def _finish(self, key: int, pull: Pull, link: Link) -> None:
         try:
             for array in pull.flat:
                 look(array)
         except Exception as error:
             found = pull.failure(error)
-            if isinstance(found, PeerLost):
-                self._break(link, found)
-                return  # not taken, as far as one knows
-            self._count_fault(pull)
-            if isinstance(found, TransferRefused | TransferTimeout):
-                return
         else:
-            self.pulled += 1
-            self.pulled_bytes += pull.ticket.nbytes
+            self.arrived(pull)
+            return
         with self._lock:
-            link.finished["done"].append(pull.ticket.identifier)
+            self._pending.pop(key, None)
+        link.moved = time.monotonic()
+        self._count_fault(pull)
+        if isinstance(found, PeerLost):
+            self._break(link, found)
+        elif not isinstance(found, TransferRefused | TransferTimeout):
+            # It was taken, with an error in it. Of what was lost on its way one cannot know.
+            with self._lock:
+                link.finished["done"].append(pull.ticket.identifier)
 
     def _count_fault(self, pull: Pull) -> None:
         if not pull.counted and isinstance(pull.fault, TransferRefused):

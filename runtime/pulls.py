@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from .carried_errors import carried_error
@@ -28,6 +28,8 @@ class Pull:
         asked: when the peer was last asked for it, on the monotonic clock.
         state, since: what it said, and since when it says so.
         fault: why it will not come, once that is known.
+        counted: as refused.
+        on_arrival: is told when `result` finds it there.
     """
 
     def __init__(self, ticket: Ticket, link: Link | None, flat: Sequence[Any], tree: Any):
@@ -38,6 +40,7 @@ class Pull:
         self.state, self.since = "", self.began
         self.fault: BaseException | None = None
         self.counted = False
+        self.on_arrival: Callable[[Pull], None] | None = None
 
     def result(self, timeout: float | None = None) -> Any:
         """The tree, when all of it has come.
@@ -63,6 +66,9 @@ class Pull:
                 look(array)
         except Exception as error:
             raise again(self.failure(error)) from error
+        if self.on_arrival is not None:
+            self.on_arrival(self)
+            self.on_arrival = None
         return self.tree
 
     def done(self) -> bool:

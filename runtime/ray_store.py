@@ -20,7 +20,7 @@ from .tickets import Leaf
 from .transfer_errors import PeerLost, StoreMissing, TransferError, TransferTimeout
 
 # Bytes from which `auto` takes this way (docs/benchmarks/transfer.md).
-FROM = 16 * 2**20
+FROM = 8 * 2**20
 
 
 def running() -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +18,12 @@ from .layouts import Layout
 from .transfer_errors import TransferError
 
 VERSION = 1
+
+
+_TEXT = '{"byways_ticket": %d, "identifier": %d, "store": "%s", "of": %s}'
+_PATTERN = re.compile(
+    rf'\{{"byways_ticket": {VERSION}, "identifier": (\d+), "store": "([\w+/=:]*)", "of": (.*)\}}'
+)
 
 
 class Peer(NamedTuple):
@@ -67,8 +75,8 @@ class Ticket:
         identifier: 63 random bits, issued once.
         peer: who offers.
         leaves: the arrays, in the tree's order.
-        structure: the tree, with the numbers of its leaves in their places: a number, None,
-            ["l", …], ["t", …], or {key: …}.
+        structure: the tree as JSON, with the numbers of its leaves in their places: a number,
+            null, ["l", …], ["t", …], or {key: …}.
         origins: for each leaf which program, node and island make it; empty if none was said.
         store: where Ray's object store has it, for a ticket of that way.
     """
@@ -76,7 +84,7 @@ class Ticket:
     identifier: int
     peer: Peer
     leaves: tuple[Leaf, ...]
-    structure: Any = 0
+    structure: str = "0"
     origins: tuple[Origin | None, ...] = ()
     store: str = ""
 
@@ -99,17 +107,8 @@ class Ticket:
 
     def to_json(self) -> str:
         """A line of text."""
-        return json.dumps(
-            {
-                "byways_ticket": VERSION,
-                "identifier": self.identifier,
-                "peer": list(self.peer),
-                "leaves": [[*leaf[:2], leaf.layout.to_json(), leaf.keys] for leaf in self.leaves],
-                "structure": self.structure,
-                "origins": [origin and list(origin) for origin in self.origins],
-                "store": self.store,
-            }
-        )
+        of = _told(self.peer, self.leaves, self.structure, self.origins)
+        return _TEXT % (VERSION, self.identifier, self.store, of)
 
     @classmethod
     def from_json(cls, text: str) -> Ticket:
@@ -118,28 +117,20 @@ class Ticket:
         Raises:
             TransferError: it is no ticket, or one of another version.
         """
+        found = _PATTERN.fullmatch(text)
         try:
-            told = json.loads(text)
-            version = told.get("byways_ticket")
-            if version != VERSION:
-                raise TransferError(f"a ticket of version {version!r}; here is version {VERSION}")
-            leaves = tuple(
-                Leaf(tuple(map(int, shape)), str(np.dtype(dtype)), Layout.from_json(layout), keys)
-                for shape, dtype, layout, keys in told["leaves"]
-            )
-            if any(size < 0 for leaf in leaves for size in leaf.shape):
-                raise ValueError("a negative size")
-            return cls(
-                int(told["identifier"]),
-                Peer(*map(str, told["peer"])),
-                leaves,
-                told["structure"],
-                tuple(
-                    (str(origin[0]), str(origin[1]), str(origin[2])) if origin else None
-                    for origin in told["origins"]
-                ),
-                str(told["store"]),
-            )
+            if found is not None:
+                identifier, store, of = int(found[1]), found[2], found[3]
+            else:  # written by other hands, or nothing of the kind
+                told = json.loads(text)
+                version = told.get("byways_ticket")
+                if version != VERSION:
+                    raise TransferError(
+                        f"a ticket of version {version!r}; here is version {VERSION}"
+                    )
+                identifier, store = int(told["identifier"]), str(told["store"])
+                of = json.dumps(told["of"])
+            return cls(identifier, *_read(of), store)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise TransferError(
                 f"this is no ticket ({error}): {text[:80]!r}; send what Ticket.to_json gives"
@@ -152,7 +143,7 @@ class Ticket:
         )
 
 
-def structure_of(tree: Any, is_leaf: Any = None) -> tuple[list[Any], Any]:
+def structure_of(tree: Any, is_leaf: Any = None) -> tuple[list[Any], str]:
     """A tree's leaves, in JAX's order, and its structure with their numbers.
 
     Raises:
@@ -160,19 +151,61 @@ def structure_of(tree: Any, is_leaf: Any = None) -> tuple[list[Any], Any]:
             which another process may not know.
     """
     leaves, shape = jax.tree.flatten(tree, is_leaf=is_leaf)
-    return leaves, _written(jax.tree.unflatten(shape, range(len(leaves))))
+    return leaves, _structure(shape)
 
 
-def build_tree(structure: Any, leaves: Sequence[Any]) -> Any:
+def build_tree(structure: str, leaves: Sequence[Any]) -> Any:
     """The tree of a structure.
 
     Raises:
         TransferError: it is not the structure of so many leaves.
     """
     try:
-        return _built(structure, leaves)
+        return leaves[0] if structure == "0" else _built(_parsed(structure), leaves)
     except (IndexError, TypeError, ValueError) as error:
         raise TransferError(f"a ticket's structure does not fit its arrays: {error}") from error
+
+
+# What is the same in all tickets for trees of one shape is written and read once: doing it anew
+# would cost a small array more than its way.
+
+
+@functools.lru_cache(1024)
+def _structure(shape: Any) -> str:
+    return json.dumps(_written(jax.tree.unflatten(shape, range(shape.num_leaves))))
+
+
+_parsed = functools.lru_cache(1024)(json.loads)
+
+
+@functools.lru_cache(1024)
+def _told(
+    peer: Peer, leaves: tuple[Leaf, ...], structure: str, origins: tuple[Origin | None, ...]
+) -> str:
+    return json.dumps(
+        {
+            "peer": list(peer),
+            "leaves": [[*leaf[:2], leaf.layout.to_json(), leaf.keys] for leaf in leaves],
+            "structure": structure,
+            "origins": [origin and list(origin) for origin in origins],
+        }
+    )
+
+
+@functools.lru_cache(1024)
+def _read(of: str) -> tuple[Peer, tuple[Leaf, ...], str, tuple[Origin | None, ...]]:
+    told = json.loads(of)
+    leaves = tuple(
+        Leaf(tuple(map(int, shape)), str(np.dtype(dtype)), Layout.from_json(layout), str(keys))
+        for shape, dtype, layout, keys in told["leaves"]
+    )
+    if any(size < 0 for leaf in leaves for size in leaf.shape):
+        raise ValueError("a negative size")
+    origins = tuple(
+        (str(origin[0]), str(origin[1]), str(origin[2])) if origin else None
+        for origin in told["origins"]
+    )
+    return Peer(*map(str, told["peer"])), leaves, str(told["structure"]), origins
 
 
 def _written(tree: Any) -> Any:

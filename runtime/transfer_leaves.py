@@ -55,12 +55,19 @@ def offered_leaf(given: Any, origin: Origin | None) -> tuple[Leaf, Any, Origin |
             f"an array {array.dtype}{list(array.shape)} was donated or deleted before it was "
             "offered"
         )
-    keys = ""
-    if jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
+    keys, name = "", _name(array.dtype)
+    if not name:
         keys = str(jax.random.key_impl(array))
         array = jax.random.key_data(array)
+        name = array.dtype.name
     layout, travels = layout_of(array)
-    return Leaf(array.shape, array.dtype.name, layout, keys), travels, origin
+    return Leaf(array.shape, name, layout, keys), travels, origin
+
+
+@functools.cache
+def _name(dtype: Any) -> str:
+    """ "" of random keys."""
+    return "" if jax.numpy.issubdtype(dtype, jax.dtypes.prng_key) else dtype.name
 
 
 def _maker(value: Value) -> Origin:

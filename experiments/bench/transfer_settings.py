@@ -21,7 +21,7 @@ class BenchTransfer:
         patience: seconds for all of it, after which the other process is ended.
     """
 
-    kilobytes: tuple[int, ...] = (1, 16, 256, 1024, 4096, 16384, 65536)
+    kilobytes: tuple[int, ...] = (1, 16, 256, 1024, 4096, 8192, 16384, 65536)
     repeats: int = 30
     together: int = 10
     ray: bool = True
