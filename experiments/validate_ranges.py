@@ -36,6 +36,8 @@ _SHARES = (
     *("data.augment.colour", "data.augment.background"),
     *("loss.label_smoothing", "data.validation_share"),
 )
+# JAX keeps 32 bits of a seed: a larger one would begin with the weights of a smaller.
+_SEEDS = 2**32
 _DECAYS = ("optimizer.b1", "optimizer.b2")
 
 
@@ -60,6 +62,8 @@ def _wrong(key: str, value: Any) -> str:
         return "at least 1"
     if key in _NOT_NEGATIVE and not value >= 0:
         return "0 or more"
+    if key == "seed" and value >= _SEEDS:
+        return "less than 2**32"
     if key in _ABOVE_ZERO and not value > 0:
         return "a number above 0"
     if key in _SHARES and value > 1:

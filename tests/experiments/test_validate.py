@@ -35,6 +35,7 @@ CASES = [
     ({"model__moe__selected": 9}, r"selected \(K\) is 9.*at most 8"),
     ({"model__moe__num_experts": 4}, "threshold_image asks for 5 experts.*num_experts 4"),
     ({"loss__threshold_text": 0.5}, "threshold_text is 0.5; it counts experts"),
+    ({"seed": 2**32}, r"seed is 4294967296; less than 2\*\*32 is expected"),
     ({"loss__chunks": 3}, "batch_size is 128.*loss.chunks 3; the nearest that does: 129"),
     ({"devices": 3}, "batch_size is 128.*3 devices"),
     ({"devices": 8, "loss__chunks": 32}, "4 pairs a chunk.*8 devices.*does: 256"),
