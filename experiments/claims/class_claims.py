@@ -203,8 +203,8 @@ CLASS_CLAIMS = (
         ),
         setting=(
             "MaxVio, the largest load over its even share less one, of the worst block, mean over "
-            "the last fifth of training; and the test score. K = 1, softmax gates. The bias moves by "
-            "0.001 a step, the paper's rate, for 300 steps where the paper has many thousands."
+            "the last fifth of training; and the test score. K = 1, softmax gates. The bias moves "
+            "by 0.001 a step, the paper's rate, for 300 steps where the paper has many thousands."
         ),
         arms=("vmoe", "vmoe-free", "vmoe-unbalanced"),
         questions=(
