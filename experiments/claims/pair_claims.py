@@ -140,8 +140,8 @@ PAIR_CLAIMS = (
         setting=(
             "Mutual information of a token's expert with its modality, with its concept's group "
             "and with its concept, in nats, dropless, over drawings and labels never trained on; "
-            "less the same after labels were shuffled, the mean of 20 shuffles: modality among tokens, "
-            "the others among drawings. "
+            "less the same after labels were shuffled, the mean of 20 shuffles: modality among "
+            "tokens, the others among drawings. "
             "'Group' and 'concept' are of image tokens, so that modality has no part in them."
         ),
         arms=("limoe",),
