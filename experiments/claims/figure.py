@@ -41,7 +41,9 @@ class Bar:
 def figure(title: str, charts: Sequence[Chart]) -> bytes:
     """Charts side by side under a title, with one legend for all."""
     names = {s.name: s.kind for chart in charts for s in chart.series}
-    width = len(charts) * (WIDTH + _GAP) - _GAP + 2 * _MARGIN
+    # One alone is drawn larger, so that its title and legend have room.
+    wide, high = (WIDTH, HEIGHT) if len(charts) > 1 else (2 * WIDTH, 2 * HEIGHT)
+    width = len(charts) * (wide + _GAP) - _GAP + 2 * _MARGIN
     rows, x, y = [], _MARGIN, _HEAD
     for name, kind in names.items():
         room = 26 + 6.4 * len(name)
@@ -58,16 +60,16 @@ def figure(title: str, charts: Sequence[Chart]) -> bytes:
         x += room
     top = y + 26
     for place, chart in enumerate(charts):
-        left = _MARGIN + place * (WIDTH + _GAP)
+        left = _MARGIN + place * (wide + _GAP)
         rows.append(
             Markup('<text class="name" x="{}" y="{}">{}</text>').format(left, top, chart.title)
         )
         rows.append(
             Markup('<svg x="{}" y="{}" width="{}" height="{}">{}</svg>').format(
-                left, top + 8, WIDTH, HEIGHT, chart.svg
+                left, top + 8, wide, high, chart.svg
             )
         )
-    return page(title, width, top + HEIGHT + 16, rows)
+    return page(title, width, top + high + 16, rows)
 
 
 def bar_figure(title: str, groups: Sequence[tuple[str, Sequence[Bar]]]) -> bytes:
