@@ -35,6 +35,10 @@ from .transfer_leaves import arrived_tree, offered_leaf, shape_here
 from .transfer_stats import TransferStats
 from .values import Value
 
+# Bytes that are copied while the last ones are sent. JAX's own 256 MB never overlap the two, and
+# set aside 6 GB of address space.
+_CHUNK = 2**19
+
 # Seconds in which a closing process still tells its peers what it has pulled.
 _LAST_WORDS = 0.3
 
@@ -82,7 +86,7 @@ class Transfers:
         host = _host(listen)
         try:
             self._server: Any = transfer.start_transfer_server(
-                self._devices[0].client, f"{host}:0", [f"{host}:0"]
+                self._devices[0].client, f"{host}:0", [f"{host}:0"], transfer_size=_CHUNK
             )
             self._door = Door(self, listen)
         except (OSError, RuntimeError) as error:
