@@ -184,13 +184,10 @@ def _write(
     from .claims.page_writer import Page, write_page
     from .claims.running import read_records, timing_of
 
-    found = read_records(chosen, plan, records, scale, options.added)
     timing = timing_of(records.parent / "timing.json", plan, chosen, options.time)
     # A page of some claims would forget the others: those are judged by their records as well.
     every = list(CLAIMS.values())
-    if len(chosen) < len(every):
-        whole = plan_of(every, plan.folder, scale, options.added)
-        found = read_records(every, whole, records, scale, options.added)
+    found = read_records(every, records, scale)
     judged = write_page(Page(page, records, timing, scale), every, found)
     names = {claim.name for claim in chosen}
     for one in judged:

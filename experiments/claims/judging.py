@@ -48,11 +48,20 @@ def judge_claim(claim: Claim, records: Records, step_seconds: Mapping[str, float
 
     Args:
         claim: to judge.
-        records: by arm, those that there are.
+        records: by arm, those that count for it (`of_claim`).
         step_seconds: by arm, what a training step takes, measured side by side.
     """
     answers = tuple(_answer(q, records, step_seconds) for q in claim.questions)
     return Judgement(claim, answers, overall([answer.verdict for answer in answers]))
+
+
+def of_claim(claim: Claim, records: Records) -> Records:
+    """What counts for a claim: its planned seeds, and later ones that all of its arms have. (Arms
+    that other claims share may have more.)"""
+    own = {arm: records[arm] for arm in claim.arms if arm in records}
+    seeds = [{record.seed for record in own.get(arm, ())} for arm in claim.arms]
+    count = set(claim.seeds) | set.intersection(*seeds)
+    return {arm: [r for r in rows if r.seed in count] for arm, rows in own.items()}
 
 
 def values_of(side: Side, records: Records, step_seconds: Mapping[str, float]) -> dict[int, float]:

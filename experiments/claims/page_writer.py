@@ -15,7 +15,7 @@ from ..compare.statistics import Interval, mean_interval
 from ..files import write_bytes
 from .arms import ARMS
 from .claim import Claim, Side
-from .judging import Answer, Judgement, Records, judge_claim, values_of
+from .judging import Answer, Judgement, Records, judge_claim, of_claim, values_of
 from .pictures import draw
 from .scales import Scale
 
@@ -48,8 +48,9 @@ class Page:
 def write_page(page: Page, claims: Sequence[Claim], records: Records) -> list[Judgement]:
     """Judges all claims and writes the page and its pictures, each file whole or not at all."""
     pace = page.timing.get("seconds", {})
-    judged = [judge_claim(claim, records, pace) for claim in claims]
-    entries = [_entry(page, one, records, pace) for one in judged]
+    own = [of_claim(claim, records) for claim in claims]
+    judged = [judge_claim(claim, o, pace) for claim, o in zip(claims, own, strict=True)]
+    entries = [_entry(page, one, o, pace) for one, o in zip(judged, own, strict=True)]
     text = (
         _environment()
         .get_template("claims.md")

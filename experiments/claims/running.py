@@ -17,7 +17,7 @@ from ..files import write_bytes, write_json
 from ..sweep.plan import Plan, PlannedRun
 from ..sweep.status import is_done
 from .claim import Claim
-from .planning import run_name, seeds_of
+from .planning import plan_of, seeds_of
 from .probes import PROBES
 from .records import Record, make_record, read_record, write_record
 from .registry import CLAIMS
@@ -80,19 +80,20 @@ def gather(
     return problems
 
 
-def read_records(
-    claims: Sequence[Claim], plan: Plan, records: Path, scale: Scale, added: int
-) -> dict[str, list[Record]]:
-    """The records of the claims' arms, by arm, of the plan's configs alone."""
-    hashes = {run.name: plan.hash_of(run.name) for run in plan.runs}
+def read_records(claims: Sequence[Claim], records: Path, scale: Scale) -> dict[str, list[Record]]:
+    """All records of the claims' arms, by arm and seed, of the configs that arms have now; those of
+    seeds added after the plan among them."""
+    last = min(seeds_of(claim, scale)[-1] for claim in claims)
+    seeds = [int(file.stem.rpartition("-s")[2]) for file in records.glob("*-s[0-9]*.json")]
+    added = max(0, max(seeds, default=0) - last) if scale != "quick" else 0
+    plan = plan_of(claims, Path(), scale, added)
     found: dict[str, list[Record]] = {}
-    for claim in claims:
-        for arm in claim.arms:
-            for seed in seeds_of(claim, scale, added):
-                record = read_record(records, arm, seed, hashes[run_name(arm, seed)])
-                if record is not None and record not in found.setdefault(arm, []):
-                    found[arm].append(record)
-    return {arm: sorted(rows, key=lambda r: r.seed) for arm, rows in found.items()}
+    for run in plan.runs:
+        arm, seed = _arm(run)
+        record = read_record(records, arm, seed, plan.hash_of(run.name))
+        if record is not None:
+            found.setdefault(arm, []).append(record)
+    return found
 
 
 def timing_of(file: Path, plan: Plan, claims: Sequence[Claim], measure: bool) -> dict[str, Any]:

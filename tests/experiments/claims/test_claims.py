@@ -11,7 +11,7 @@ import pytest
 from byways.experiments import RunError, cli
 from byways.experiments.claims.arms import ARMS
 from byways.experiments.claims.claim import Claim, Question, Side
-from byways.experiments.claims.judging import judge_claim, values_of
+from byways.experiments.claims.judging import judge_claim, of_claim, values_of
 from byways.experiments.claims.page_writer import Page, write_page
 from byways.experiments.claims.pictures import draw
 from byways.experiments.claims.planning import plan_of, run_name, seeds_of
@@ -86,6 +86,14 @@ def test_differences_are_paired_by_seed():
     assert math.isclose(answer.difference.mean, 0.02)
     assert math.isclose(answer.difference.low, 0.02, abs_tol=1e-9)  # 0.02 both times
     assert answer.verdict == "holds"
+
+
+def test_seeds_that_only_a_shared_arm_has_do_not_count():
+    limoe = [record("limoe", seed, 0.3) for seed in (0, 1, 2, 3, 7)]
+    records = {"limoe": limoe, "dense": [record("dense", seed, 0.2) for seed in (0, 1, 3)]}
+    found = of_claim(claim(MORE), records)  # planned: 0, 1, 2
+    assert [r.seed for r in found["limoe"]] == [0, 1, 2, 3]
+    assert [r.seed for r in found["dense"]] == [0, 1, 3]
 
 
 def test_a_number_may_be_held_against_a_fixed_one():
@@ -165,7 +173,7 @@ def kept(tmp_path):
 def test_the_page_has_verdicts_numbers_and_pictures(kept, tmp_path):
     _, folder = kept
     page = Page(tmp_path / "claims.md", folder, {}, "full")
-    found = read_records(EVERY, plan_of(EVERY, tmp_path), folder, "full", 0)
+    found = read_records(EVERY, folder, "full")
     write_page(page, EVERY, found)
     text = page.file.read_text()
     assert (
