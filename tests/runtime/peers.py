@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from byways import runtime as rt
 
@@ -95,3 +96,11 @@ def peer():
             yield child
         finally:
             child.close()
+
+
+def until(true, seconds=5.0):
+    """Waits until `true()` is."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
