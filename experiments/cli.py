@@ -143,6 +143,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "[--json] [--kilobytes 1024 …]",
             "time arrays between processes, beside bare JAX and Ray",
         ),
+        "islands": Command(
+            "bench_islands",
+            "[--json] [--nodes N …]",
+            "time nodes on an island of another process, beside plain Ray",
+        ),
     },
     "simulate": Command(
         "simulate",

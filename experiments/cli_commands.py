@@ -283,6 +283,13 @@ def bench_transfer(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def bench_islands(arguments: Sequence[str]) -> int:
+    """`byways bench islands [--json] [options]`"""
+    from .cli_bench_islands import bench_islands as run
+
+    return run(arguments)
+
+
 def bench_auto(arguments: Sequence[str]) -> int:
     """`byways bench auto [--json] [options]`"""
     from .cli_bench_pathways import bench_auto as run

@@ -1,7 +1,8 @@
 """What a runtime asks of whatever its islands are made of, all of it while programs are lowered.
 
 A run itself only calls what was lowered, so a back end costs nothing per node. `Local` is the
-devices of this process; `sim_backend` is a model of devices that are not there.
+devices of this process, `ray_backend` those of others; `sim_backend` is a model of devices that are
+not there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .resources import Slice
     from .steps import Expansion, Mover, Segment
 
+# Nodes in a turn. A turn is what the scheduler grants, so it must be short enough to share fairly.
+LONGEST = 16
+
 
 @runtime_checkable
 class Backend(Protocol):
@@ -27,9 +31,11 @@ class Backend(Protocol):
     Attributes:
         moves_shards: an array that is spread over devices can go to others as it is; else it is
             first made whole on each of its own.
+        longest: most nodes of a segment, which is enqueued in one turn.
     """
 
     moves_shards: bool
+    longest: int
 
     @property
     def put(self) -> Callable[..., Sequence[Any]]:
@@ -65,6 +71,7 @@ class Local:
     """The JAX devices of this process."""
 
     moves_shards = False
+    longest = LONGEST
     put = staticmethod(jax.device_put)
 
     def sharding(self, part: Slice, spec: PartitionSpec | None) -> Any:

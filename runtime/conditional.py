@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 import numpy as np
 
+from .backend import LONGEST
 from .computations import Executable
 from .errors import NodeError
 from .graph import Shape
 from .resources import Slice
-from .steps import LONGEST
 from .telling import Woken
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Wake:
     def move(self, arrays: Sequence[Any], parts: Sequence[Slice]) -> list[Any]:
         """Arrays on other slices, in one batch."""
         targets = [part.sharding() for part in parts]
-        call = lambda *given: jax.device_put(list(given), targets)  # noqa: E731
+        put = parts[0].backend.put
+        call = lambda *given: put(list(given), targets)  # noqa: E731
         return self._send(call, arrays, parts[0], f"{self.node.name} inputs", 0, False, "transfer")
 
     def read(self, array: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The type of a device: JAX's, or a simulated one.
+"""The type of a device: JAX's, a simulated one, or one of an island in another process.
 
 JAX gives its own as a variable, which type checkers do not take for a type.
 """
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import jax
 
+from .ray_devices import RayDevice
 from .sim_machine import SimDevice
 
 if TYPE_CHECKING:
     Device: TypeAlias = Any
 else:
-    Device = Union[jax.Device, SimDevice]  # noqa: UP007
+    Device = Union[jax.Device, SimDevice, RayDevice]  # noqa: UP007

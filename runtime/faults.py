@@ -10,16 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .errors import NodeError, NotFiniteError
+from .errors import IslandLost, NodeError, NotFiniteError
 from .graph import Graph
+from .waiting import fetched
 
 # Innermost frames of a cause that are kept as text.
 TRACEBACK = 12
 
 
 def fault(graph: Graph, node: int, error: BaseException) -> BaseException:
-    """The error of a node; `error` is its cause, unless it is one already."""
-    if isinstance(error, NodeError):
+    """The error of a node; `error` is its cause, unless it is one, or tells of a lost island."""
+    if isinstance(error, NodeError | IslandLost):
         return bare(error)
     found = NodeError(said(error), graph.name, graph.nodes[node].name, island_name(graph, node))
     found.__cause__ = error
@@ -76,7 +77,7 @@ def check_finite(graph: Graph, node: int, arrays: Sequence[Any], name: str) -> N
         NotFiniteError: there is a NaN or an infinity among them.
     """
     for number, array in enumerate(arrays):
-        if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(_all_finite(array)):
+        if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(_all_finite(fetched(array))):
             raise NotFiniteError(
                 f"output {number} is not finite", graph.name, name, island_name(graph, node)
             )

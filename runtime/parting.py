@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from .backend import LONGEST
 from .graph import Node
 from .resources import Slice
-from .steps import GANGS, LONGEST, Expansion, Segment, Step
+from .steps import GANGS, Expansion, Segment, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,7 @@ def parted(
     sizes: dict[int, int],
     made_by: dict[int, int],
     gangs: int = GANGS,
+    longest: int = LONGEST,
 ) -> tuple[tuple[Segment | Expansion, ...], dict[int, int]]:
     """Segments and expansions in order, and how many parts use each slot that several do.
 
@@ -63,8 +65,9 @@ def parted(
         sizes: bytes by slot.
         made_by: node by slot.
         gangs: most nodes on several devices in a segment.
+        longest: most nodes in a segment.
     """
-    groups, numbers, needs = _grouped(calls, gangs)
+    groups, numbers, needs = _grouped(calls, gangs, longest)
     users: dict[int, dict[int, int]] = {}  # by slot: the last call of each part that has it
     for number, group in enumerate(groups):
         for call in group:
@@ -147,7 +150,7 @@ def parted(
 
 
 def _grouped(
-    calls: Sequence[Call], most: int
+    calls: Sequence[Call], most: int, longest: int
 ) -> tuple[list[list[Call]], dict[int, int], list[frozenset[int]]]:
     """Calls in parts; each call's number by its id; and the expansions that each part needs."""
     groups: list[list[Call]] = []
@@ -170,7 +173,7 @@ def _grouped(
             or last[0].part is None
             or last[0].part.island is not call.part.island
             or needs[-1] != mine
-            or len(last) == LONGEST
+            or len(last) == longest
             or gangs + call.gang > most
         ):
             groups.append([call])

@@ -135,7 +135,16 @@ class _Lowering:
         # Two segments fit the window, so that one is enqueued while the other runs.
         windows = [part.system.schedulers[part.island.name].window for part, _ in versions]
         gangs = min(GANGS, *(max(1, window // 2) for window in windows))
-        parts, uses = parted(self.steps, outputs, self.fixed, lent, self.size, self.made_by, gangs)
+        parts, uses = parted(
+            self.steps,
+            outputs,
+            self.fixed,
+            lent,
+            self.size,
+            self.made_by,
+            gangs,
+            self.backend.longest,
+        )
         sizes = tuple(self.size[slot] for slot in range(len(self.size)))
         blank: list[Any] = [None] * len(sizes)
         for slot, value in self.constants:

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec, Sharding
 
@@ -92,6 +93,16 @@ class Slice:
     def sharding(self, spec: PartitionSpec | None = None) -> Sharding:
         """Of an array on this slice; None is replicated."""
         return self.backend.sharding(self, spec)
+
+    def put(self, tree: Any) -> Any:
+        """A tree of arrays, whole on each device of the slice, wherever its island is.
+
+        For what is kept there between programs, such as the parameters of a switch's branches.
+        """
+        leaves, structure = jax.tree.flatten(tree)
+        return jax.tree.unflatten(
+            structure, self.backend.put(leaves, [self.sharding()] * len(leaves))
+        )
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape.values())) or "1"

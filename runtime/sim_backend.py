@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax.sharding import PartitionSpec
 
+from .backend import LONGEST
 from .computations import Executable
 from .errors import ProgramError
 from .graph import Shape, nbytes
@@ -89,6 +90,7 @@ class SimBackend:
 
     # Each host sends what its devices have.
     moves_shards = True
+    longest = LONGEST
 
     def __init__(self, engine: Engine, costs: CostBook):
         self.engine, self.costs = engine, costs

@@ -13,9 +13,8 @@ from jax.sharding import Sharding
 from .graph import Node
 from .resources import Island
 
-# Nodes in a turn. A turn is what the scheduler grants, so it must be short enough to share fairly;
-# and gangs in it, so few that two turns of them fit the window of collectives.
-LONGEST, GANGS = 16, 8
+# Gangs in a turn: so few that two turns of them fit the window of collectives.
+GANGS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import IslandLost, RunTimeout, ValueReleased
 from .faults import again
-from .waiting import is_gone, is_ready
+from .waiting import fetched, is_gone, is_ready
 
 if TYPE_CHECKING:
     from .client import Client
@@ -66,7 +66,7 @@ class Value:
         """
         array = self.array(timeout)
         self._run.wait(array, self._node, timeout)
-        return array
+        return fetched(array)
 
     def array(self, timeout: float | None = None) -> Any:
         """The `jax.Array`, which may still be computed; waits only for reads before it."""
@@ -126,7 +126,7 @@ class Value:
         return np.asarray(self.result(), dtype)
 
     def __jax_array__(self) -> jax.Array:
-        return self.array()
+        return fetched(self.array())
 
     def __del__(self) -> None:
         self._client.values.pop(id(self), None)

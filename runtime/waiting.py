@@ -1,4 +1,4 @@
-"""Waiting for an array for a bounded time, and asking whether it is there."""
+"""Waiting for an array for a bounded time, asking whether it is there, and getting it here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .branches import Sparse
 from .errors import RunTimeout
 
 
@@ -37,6 +38,16 @@ def is_gone(array: Any) -> bool:
     """It was donated or deleted; what is no array never is."""
     look = getattr(array, "is_deleted", None)
     return look is not None and look()
+
+
+def fetched(array: Any) -> Any:
+    """What is on an island of another process as an array of this one; all else as it is."""
+    if isinstance(array, jax.Array):
+        return array
+    if type(array) is Sparse:
+        return Sparse({branch: jax.tree.map(fetched, tree) for branch, tree in array.items()})
+    there = getattr(array, "fetched", None)
+    return array if there is None else there()
 
 
 def wait_ready(array: Any, limit: float | None, what: Callable[[], str]) -> None:

@@ -2,10 +2,30 @@
 
 import gc
 import logging
+import os
 
 import pytest
 
 from byways import runtime as rt
+
+# Where the runtimes of all tests have their islands: `near`, in hosts that are objects of this
+# process; `ray`, in other processes; by default, on the devices of this process.
+ISLANDS = os.environ.get("BYWAYS_TEST_ISLANDS", "")
+
+
+@pytest.fixture(scope="session", autouse=bool(ISLANDS))
+def elsewhere():
+    """Hosts for two islands, and `rt.Runtime` made one that uses them."""
+    from .ray_in_process import NearIslands, runtimes_on
+
+    if ISLANDS == "near":
+        hosts = NearIslands(2, devices=8)
+    else:
+        hosts = rt.RayIslands(2, devices=8, address=os.environ.get("BYWAYS_TEST_RAY"))
+    plain, rt.Runtime = rt.Runtime, runtimes_on(hosts)
+    yield hosts
+    rt.Runtime = plain
+    hosts.close()
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def build(system, homes, count, fn=expert, params=None, **options):
     devices = system.virtual_devices()
     slices = [devices.add_slice(1) for _ in range(homes)]
     trees = parameters(count) if params is None else params
-    placed = [jax.device_put(tree, slices[e % homes].devices[0]) for e, tree in enumerate(trees)]
+    placed = [slices[e % homes].put(tree) for e, tree in enumerate(trees)]
     return rt.switch(fn, slices, trees[0], count, **options), rt.Branches(placed), trees
 
 
@@ -120,7 +120,7 @@ def test_slices_on_the_same_device():
 def test_the_callers_rows_are_his(system):
     switch, bank, _ = build(system, 1, 2)
     double = rt.computation(lambda x: 2 * x, switch.slices[0])
-    rows = jax.device_put(rows_of(8), switch.slices[0].devices[0])
+    rows = switch.slices[0].put(rows_of(8))
     before = np.asarray(rows).copy()
     counts = np.array([5, 3], np.int32)
 

@@ -1,0 +1,79 @@
+"""The Ray actor that is one host of one island. Importing it imports neither Ray nor JAX."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# How many threads each group of methods has: messages wait for each other; news, questions, mail
+# and compilation must not wait for them. And the group of each method, which callers say: Ray finds
+# a method's own by a name that decorators may change.
+GROUPS = {"messages": 1, "news": 1, "mail": 1, "questions": 4}
+GROUP_OF = {"take_message": "messages", "news": "news", "deliver": "mail", "lose": "mail"}
+
+
+class IslandActor:
+    """Has the process's JAX, and an `IslandHost` that does the work.
+
+    Its methods are called by the controller and by other islands, in threads of their own groups.
+    """
+
+    def __init__(self, name: str, devices: int):
+        """With so many CPU devices; of other hardware, with what the process has."""
+        # Ray puts the driver's folder on the path: a checkout's `datasets` would be in front.
+        root = str(Path(__file__).resolve().parents[1])
+        sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != root]
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", devices)
+        from .ray_island import IslandHost
+
+        self._peers: dict[str, Any] = {}
+        self._host = IslandHost(name, jax.local_devices(), self._post)
+
+    def hello(self, peers: dict[str, Any]) -> dict[str, Any]:
+        """Makes the other islands known; tells of this one."""
+        self._peers.update(peers)
+        kinds = [device.platform for device in self._host.devices]
+        return {"pid": os.getpid(), "devices": kinds}
+
+    def take_message(self, number: int, first: int, ops: list[tuple]) -> None:
+        self._host.take_message(number, first, ops)
+
+    def news(self, seen: int, seconds: float) -> tuple:
+        return self._host.news(seen, seconds)
+
+    def deliver(self, key: str, wires: Any) -> None:
+        self._host.deliver(key, wires)
+
+    def lose(self, name: str, packed: tuple) -> None:
+        self._host.lose(name, packed)
+
+    def fetch(self, number: int) -> tuple:
+        return self._host.fetch(number)
+
+    def compile(self, *packed: Any) -> tuple:
+        return self._host.compile(*packed)
+
+    def path(self) -> list[str]:
+        """Where this process finds modules."""
+        return list(sys.path)
+
+    def held(self) -> int:
+        return self._host.held()
+
+    def _post(self, to: str, key: str, wires: Any) -> None:
+        tell(self._peers[to], "deliver")(key, wires)
+
+
+def tell(actor: Any, what: str) -> Any:
+    """A method of an actor that gives nothing back, to be called without waiting."""
+    return getattr(actor, what).options(num_returns=0, concurrency_group=GROUP_OF[what]).remote
+
+
+def ask(actor: Any, what: str) -> Any:
+    """A method of an actor that answers by a reference."""
+    group = GROUP_OF.get(what, "questions")
+    return getattr(actor, what).options(concurrency_group=group).remote

@@ -1,0 +1,190 @@
+"""Arrays that are on an island: a handle here, the numbers there.
+
+A handle exists as soon as what makes its array was put in the island's outbox. When the last
+reference to it goes, the island is told to forget the array.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec, Sharding
+
+from .errors import ProgramError, ValueReleased
+from .graph import Shape, nbytes
+from .ray_wire import from_wire
+
+if TYPE_CHECKING:
+    from .ray_outbox import Outbox
+    from .resources import Slice
+
+# How an array is spread, for the island: indices of devices, axes of the mesh, and who cuts what.
+Spread = tuple[tuple[int, ...], tuple[tuple[str, int], ...], tuple[tuple[str, ...], ...]]
+
+
+class RaySharding(Sharding):
+    """How an array lies on devices of an island.
+
+    Attributes:
+        outbox: the island's.
+        spread: the same, as the island is told it.
+    """
+
+    def __init__(self, part: Slice, spec: PartitionSpec | None):
+        """Raises ProgramError if the slice has no such axis."""
+        devices: Any = part.devices
+        self.outbox: Outbox = devices[0].outbox
+        self._axes, self._order = dict(part.shape), tuple(devices)
+        self._devices = frozenset(devices)
+        cuts: list[tuple[str, ...]] = []
+        for entry in spec or ():
+            names = (entry,) if isinstance(entry, str) else tuple(entry or ())
+            unknown = [name for name in names if name not in self._axes]
+            if unknown:
+                raise ProgramError(
+                    f"{spec} names axis {unknown[0]!r}: the slice has {list(self._axes)}"
+                )
+            cuts.append(tuple(name for name in names if self._axes[name] > 1))
+        while cuts and not cuts[-1]:
+            cuts.pop()
+        self.cuts = tuple(cuts)
+        places = tuple(device.index for device in devices)
+        self.spread: Spread = (places, tuple(self._axes.items()), self.cuts)
+        self._key = self._order, self.cuts, tuple(self._axes.items()) if cuts else ()
+
+    @property
+    def device_set(self) -> Any:
+        return self._devices
+
+    @property
+    def is_fully_replicated(self) -> bool:
+        return not self.cuts
+
+    def shard_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of what one device has.
+
+        Raises:
+            ProgramError: it does not divide.
+        """
+        parts = [math.prod(self._axes[name] for name in names) for names in self.cuts]
+        if len(parts) > len(shape) or any(n % k for n, k in zip(shape, parts, strict=False)):
+            raise ProgramError(
+                f"an array of shape {list(shape)} does not divide into {parts} parts, over the "
+                f"axes {self.cuts} of a slice"
+            )
+        parts += [1] * (len(shape) - len(parts))
+        return tuple(n // k for n, k in zip(shape, parts, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RaySharding) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"RaySharding({self.outbox.name!r}, {len(self._order)} devices, {self.cuts})"
+
+
+class RayArray:
+    """What a node on an island makes, or will make.
+
+    Attributes:
+        outbox: its island's.
+        number: by which the island knows it.
+        op: what makes it there.
+        shape, dtype: of the whole array.
+        sharding: where it lies.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_deleted",
+        "_here",
+        "dtype",
+        "number",
+        "op",
+        "outbox",
+        "shape",
+        "sharding",
+    )
+
+    def __init__(self, op: Any, number: int, shape: Shape, sharding: RaySharding):
+        self.op, self.number, self.outbox = op, number, op.outbox
+        self.shape, self.dtype, self.sharding = shape.shape, shape.dtype, sharding
+        self._deleted, self._here = False, None
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole array."""
+        return nbytes(Shape(self.shape, self.dtype))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def is_ready(self) -> bool:
+        """Whether the island has said that it is computed, or will never be."""
+        return self.op.is_ready()
+
+    def block_until_ready(self) -> RayArray:
+        """Raises what its node raised."""
+        self._check()
+        self.op.block_until_ready()
+        return self
+
+    def wait_at_most(self, seconds: float) -> bool:
+        """Whether it is there within so many seconds."""
+        return self.op.wait_at_most(seconds)
+
+    def is_deleted(self) -> bool:
+        return self._deleted
+
+    def delete(self) -> None:
+        """The island forgets it; may be called twice."""
+        if not self._deleted:
+            self._deleted = True
+            self.outbox.freed.append(self.number)
+
+    def donated(self) -> None:
+        """A node has taken it over, and the island knows."""
+        self._deleted = True
+
+    def copy_to_host_async(self) -> None:
+        """Nothing: what a program reads or returns comes by itself, if it is small."""
+
+    def told(self, wire: Any) -> None:
+        """Its numbers, which came with the news that it is computed."""
+        self._here = wire
+
+    def fetched(self) -> Any:
+        """The same as a `jax.Array` of this process; waits for it, and is kept with the handle."""
+        self._check()
+        self.op.block_until_ready()
+        if not isinstance(self._here, jax.Array):
+            there = self.outbox.fetch(self.number) if self._here is None else self._here
+            self._here = from_wire(there)
+        return self._here
+
+    def _check(self) -> None:
+        if self._deleted:
+            raise ValueReleased(f"{self!r} was donated or deleted")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.fetched(), dtype)
+
+    def __jax_array__(self) -> jax.Array:
+        return self.fetched()
+
+    def __del__(self) -> None:
+        # Anywhere, at any time: nothing here takes a lock or names a global.
+        try:
+            if not self._deleted:
+                self.outbox.freed.append(self.number)
+        except AttributeError:
+            pass
+
+    def __repr__(self) -> str:
+        return f"RayArray({self.dtype}{list(self.shape)} on {self.outbox.name!r})"

@@ -1,0 +1,38 @@
+"""How arrays go from island to island: by `Transfers`, device to device, without the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Sharding
+
+from .tickets import Ticket
+from .transfers import Transfers
+
+# Seconds that an offer stays open once its arrays are computed: who takes it is already told to,
+# but may have other things to do first.
+EXPIRY = 600.0
+
+
+class Carrier:
+    """Of one island's process."""
+
+    def __init__(self, name: str, devices: Sequence[Any]):
+        self._transfers = Transfers(name, devices=devices)
+
+    def offer(self, arrays: Sequence[jax.Array]) -> str:
+        """The right to pull them once, as text; returns at once, computed or not."""
+        (ticket,) = self._transfers.offer(list(arrays), expiry=EXPIRY)
+        return ticket.to_json()
+
+    def pull(self, ticket: str, shardings: Sequence[Sharding]) -> list[jax.Array]:
+        """They, as they shall lie here; returns at once, and they are there when they came."""
+        first = [device for sharding in shardings[:1] for device in sharding.device_set][:1]
+        found = self._transfers.pull(Ticket.from_json(ticket), onto=first).tree
+        return jax.device_put(found, list(shardings))
+
+    def close(self) -> None:
+        """Nothing can be pulled from here any more."""
+        self._transfers.close()

@@ -1,0 +1,304 @@
+"""What runs on an island: it takes messages of operations, and says what has become of them.
+
+One thread takes the messages, in their order, and enqueues without waiting for results, as a local
+runtime does; another waits for what was enqueued and keeps the news; others answer questions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .ray_carrier import Carrier
+from .ray_wire import from_wire, pack_error, to_wire
+
+# So many operations of a message are watched together.
+CHUNK = 16
+
+
+class Poison:
+    """In the place of an array that will never be."""
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: tuple):
+        self.packed = packed
+
+
+class IslandHost:
+    """A process's arrays, by number, and the executables that work on them.
+
+    Attributes:
+        values: by the controller's number.
+        codes: executables by key.
+    """
+
+    def __init__(self, name: str, devices: Sequence[Any], post: Callable[[str, str, Any], None]):
+        """Args:
+        name: the island's.
+        devices: JAX's, in the order of their indices.
+        post: gives another island (by name) what is under a key; returns at once.
+        """
+        self.name, self.devices, self._post = name, list(devices), post
+        self.values: dict[int, Any] = {}
+        self.codes: dict[str, Any] = {}
+        self._shardings: dict[Any, Any] = {}
+        self._messages: dict[int, tuple[int, list[tuple]]] = {}
+        self._next = 1
+        self._mail: dict[str, Any] = {}
+        self._mailed = threading.Condition()
+        self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
+        self._news = threading.Condition()
+        self._reached = 0
+        self._failed: list[tuple[int, tuple]] = []
+        self._told: list[tuple[int, Any]] = []
+        self._watched: deque[Any] = deque()
+        self._batch: list[tuple] = []
+        self._work = threading.Semaphore(0)
+        self._carrier = Carrier(name, self.devices)
+        self._offered: set[int] = set()
+        threading.Thread(target=self._watch, name=f"byways {name} watch", daemon=True).start()
+
+    # Messages.
+
+    def take_message(self, number: int, first: int, ops: list[tuple]) -> None:
+        """Enqueues its operations; `first` is the number of the first that counts."""
+        self._messages[number] = (first, ops)
+        while self._next in self._messages:
+            op, found = self._messages.pop(self._next)
+            self._next += 1
+            for what in found:
+                if what[0] == "free":
+                    for gone in what[1]:
+                        self.values.pop(gone, None)
+                        self._offered.discard(gone)
+                else:
+                    try:
+                        getattr(self, "_" + what[0])(op, *what[1:])
+                    except Exception as error:  # whatever it is, the next ones go on
+                        self._batch.append((op, Poison(pack_error(error)), ()))
+                    op += 1
+                    if len(self._batch) >= CHUNK:
+                        self._push()
+            self._push()
+
+    def _run(self, op: int, key: str, ins: list[int], outs: range, tells: tuple[int, ...]) -> None:
+        values, code = self.values, self.codes[key]
+        given = [values[n] for n in ins]
+        try:
+            if code.donated and self._offered:
+                self._keep_offered(code.donated, ins, given)
+            made = code.call(*given)
+        except Exception as error:
+            self._fail(op, outs, given, error)
+            return
+        finally:
+            for place in code.donated:
+                values.pop(ins[place], None)
+        values.update(zip(outs, made, strict=True))
+        watched = made[code.watched] if code.watched >= 0 else None
+        self._batch.append((op, watched, [(outs[n], made[n]) for n in tells] if tells else ()))
+
+    def _keep_offered(self, donated: tuple[int, ...], ins: list[int], given: list[Any]) -> None:
+        """What others may still be pulling is not given away: a copy of it is."""
+        import jax.numpy as jnp
+
+        for place in donated:
+            if ins[place] in self._offered and type(given[place]) is not Poison:
+                given[place] = jnp.copy(given[place])
+
+    def _put(self, op: int, outs: range, arrays: list[Any], spreads: list[tuple]) -> None:
+        import jax
+
+        try:
+            there = [self.sharding(spread) for spread in spreads]
+            made = jax.device_put([from_wire(array) for array in arrays], there)
+        except Exception as error:
+            self._fail(op, outs, (), error)
+            return
+        self.values.update(zip(outs, made, strict=True))
+        self._batch.append((op, None, ()))
+
+    def _move(self, op: int, ins: list[int], outs: range, spreads: list[tuple]) -> None:
+        given = [self.values[n] for n in ins]
+        try:
+            made = [self._moved(a, self.sharding(s)) for a, s in zip(given, spreads, strict=True)]
+        except Exception as error:
+            self._fail(op, outs, given, error)
+            return
+        self.values.update(zip(outs, made, strict=True))
+        self._batch.append((op, made[0], ()))
+
+    def _moved(self, array: Any, wanted: Any) -> Any:
+        import jax
+
+        from .steps import resharder
+
+        if type(array) is Poison:
+            raise TypeError("it never came")
+        have = array.sharding
+        if len(have.device_set) > 1 and have.device_set == wanted.device_set:
+            return resharder(array.shape, array.dtype, have, wanted)(array)[0]
+        return jax.device_put(array, wanted)
+
+    def _send(self, op: int, ins: list[int], key: str, to: str) -> None:
+        """Another island gets the right to pull arrays, computed or not."""
+        ticket, ill = "", []
+        try:
+            given = [self.values[n] for n in ins]
+            ill = [array.packed if type(array) is Poison else None for array in given]
+            well = [array for array in given if type(array) is not Poison]
+            ticket = self._carrier.offer(well) if well else ""
+        except Exception as error:  # who waits for it must be told
+            ill = [pack_error(error)] * len(ins)
+        self._offered.update(ins)
+        self._post(to, key, (ticket, ill))
+        self._batch.append((op, None, ()))
+
+    def _take(self, op: int, outs: range, key: str, spreads: list[tuple], whose: str) -> None:
+        """What another island offers; waits for the word that it does, and not for the bytes."""
+        self._push()
+        with self._mailed:
+            self._mailed.wait_for(lambda: key in self._mail or whose in self._gone)
+            ticket, ill = self._mail.pop(key, ("", [self._gone.get(whose)] * len(outs)))
+        there = [self.sharding(s) for s, packed in zip(spreads, ill, strict=True) if packed is None]
+        try:
+            came = iter(self._carrier.pull(ticket, there) if there else ())
+        except Exception as error:
+            self._fail(op, outs, (), error)
+            return
+        watched = None
+        for number, packed in zip(outs, ill, strict=True):
+            made = next(came) if packed is None else Poison(packed)
+            self.values[number] = made
+            if watched is None or packed is not None:
+                watched = made
+        self._batch.append((op, watched, ()))
+
+    def _fail(self, op: int, outs: Sequence[int], given: Sequence[Any], error: Exception) -> None:
+        ill = next((a for a in given if type(a) is Poison), None)
+        found = Poison(pack_error(error)) if ill is None else ill
+        for number in outs:
+            self.values[number] = found
+        self._batch.append((op, found, ()))
+
+    # What becomes of them.
+
+    def _push(self) -> None:
+        if self._batch:
+            self._watched.append(self._batch)
+            self._batch = []
+            self._work.release()
+
+    def _watch(self) -> None:
+        while True:
+            self._work.acquire()
+            for op, watched, tells in self._watched.popleft():
+                failed = _ended(watched)
+                told = []
+                if failed is None and tells:
+                    for number, array in tells:
+                        try:
+                            told.append((number, to_wire(array)))
+                        except Exception as error:
+                            if not array.is_deleted():
+                                failed = pack_error(error)
+                with self._news:
+                    self._reached = op
+                    self._told += told
+                    if failed is not None:
+                        self._failed.append((op, failed))
+                    self._news.notify()
+
+    # Questions.
+
+    def news(self, seen: int, seconds: float) -> tuple[int, list, list]:
+        """Waits until there is news, or so many seconds.
+
+        Returns:
+            the last operation up to which all are done; errors of operations; arrays to be told.
+        """
+        end = time.monotonic() + seconds
+        with self._news:
+            self._news.wait_for(lambda: self._reached != seen, max(0.0, end - time.monotonic()))
+            failed, self._failed = self._failed, []
+            told, self._told = self._told, []
+            return self._reached, failed, told
+
+    def fetch(self, number: int) -> tuple[Any, tuple | None]:
+        """An array's numbers, or what was raised instead."""
+        try:
+            found = self.values[number]
+            return (None, found.packed) if type(found) is Poison else (to_wire(found), None)
+        except Exception as error:
+            return None, pack_error(error)
+
+    def compile(self, key: str, *packed: Any) -> tuple[dict[str, float], tuple | None]:
+        """Compiles what is not compiled yet.
+
+        Returns:
+            what it costs, by XLA's count; or what the compiler raised.
+        """
+        from .ray_code import unpacked
+
+        try:
+            if key not in self.codes:
+                self.codes[key] = unpacked(self.sharding, *packed)
+            return self.codes[key].cost, None
+        except Exception as error:
+            return {}, pack_error(error)
+
+    def deliver(self, key: str, wires: Any) -> None:
+        """What another island sends."""
+        with self._mailed:
+            self._mail[key] = wires
+            self._mailed.notify_all()
+
+    def close(self) -> None:
+        """Closes what others pull from."""
+        self._carrier.close()
+
+    def lose(self, name: str, packed: tuple) -> None:
+        """Another island is gone: what it has not sent will not come."""
+        with self._mailed:
+            self._gone[name] = packed
+            self._mailed.notify_all()
+
+    def held(self) -> int:
+        """How many arrays are here."""
+        return len(self.values)
+
+    def sharding(self, spread: tuple) -> Any:
+        """JAX's sharding over this process's devices."""
+        import numpy as np
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+        if spread not in self._shardings:
+            places, axes, spec = spread
+            devices = [self.devices[place] for place in places]
+            if len(devices) == 1:
+                self._shardings[spread] = SingleDeviceSharding(devices[0])
+            else:
+                names, sizes = zip(*axes, strict=True)
+                mesh = Mesh(np.array(devices).reshape(sizes), names)
+                parts = PartitionSpec(*(names or None for names in spec))
+                self._shardings[spread] = NamedSharding(mesh, parts)
+        return self._shardings[spread]
+
+
+def _ended(watched: Any) -> tuple | None:
+    """Waits for an array; what it raised, if it did."""
+    if watched is None:
+        return None
+    if type(watched) is Poison:
+        return watched.packed
+    try:
+        if not watched.is_deleted():
+            watched.block_until_ready()
+    except Exception as error:
+        if not watched.is_deleted():
+            return pack_error(error)
+    return None

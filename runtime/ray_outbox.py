@@ -1,0 +1,253 @@
+"""What the controller tells one island: operations in one order, a message for every turn.
+
+Nothing here waits for the island. An operation is appended, and the handles of what it will make
+exist; at the end of the scheduler's turn all that was appended goes in one message. A thread
+listens for what the island has computed.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from .errors import IslandLost
+from .faults import again, said
+from .ray_wire import unpack_error
+
+if TYPE_CHECKING:
+    from .ray_arrays import RayArray
+
+# Seconds after which an island answers that there is no news; also how long what nobody needs any
+# more may stay where nothing is sent.
+QUIET = 0.25
+# Failed operations that are remembered; each is also told to whoever waits for it.
+REMEMBERED = 100_000
+
+
+@runtime_checkable
+class Line(Protocol):
+    """The way to an island."""
+
+    def send(self, number: int, first: int, ops: list[tuple]) -> None:
+        """A message, in order; returns at once."""
+        ...
+
+    def ask(self, what: str, *args: Any) -> Any:
+        """Calls a method of the island and waits.
+
+        Raises:
+            IslandLost: it is gone.
+        """
+        ...
+
+
+class Op:
+    """One thing that an island does, and when it is done."""
+
+    __slots__ = ("number", "outbox")
+
+    def __init__(self, outbox: Outbox, number: int):
+        self.outbox, self.number = outbox, number
+
+    def is_ready(self) -> bool:
+        outbox = self.outbox
+        return outbox.reached >= self.number or outbox.lost is not None
+
+    def is_deleted(self) -> bool:
+        """Never: it is told of even when its arrays were donated."""
+        return False
+
+    def wait_at_most(self, seconds: float | None) -> bool:
+        """Whether it is done within so many seconds."""
+        if not self.is_ready():
+            self.outbox.flush()
+            self.outbox.wait_for(self, seconds)
+        return self.is_ready()
+
+    def block_until_ready(self) -> Op:
+        """Raises what it raised."""
+        self.wait_at_most(None)
+        outbox = self.outbox
+        error = outbox.failed.get(self.number)
+        if error is None and outbox.reached < self.number:
+            error = outbox.lost
+        if error is not None:
+            raise again(error)
+        return self
+
+
+class Outbox:
+    """Of one island.
+
+    Attributes:
+        name: the island's, for messages.
+        lock: whoever appends holds it.
+        freed: numbers of arrays that the island may forget; appended to at any time.
+        reached: the last operation up to which all are done.
+        failed: what operations raised, by number.
+        lost: why the island is gone; None while it is there.
+        messages, sent: how many messages and operations went.
+        codes: keys of the executables that the island has, and what each costs.
+    """
+
+    def __init__(self, name: str, line: Line, on_lost: Callable[[Outbox], None]):
+        self.name, self.line, self._on_lost = name, line, on_lost
+        self.lock = threading.RLock()
+        self.freed: deque[int] = deque()
+        self.reached = 0
+        self.failed: OrderedDict[int, BaseException] = OrderedDict()
+        self.lost: IslandLost | None = None
+        self.messages = self.sent = 0
+        self.codes: dict[str, dict[str, float]] = {}
+        self._ops: list[tuple] = []
+        self._first: set[Outbox] = set()  # whose messages must be on their way before
+        self._number = self._arrays = self._from = 0
+        self._changed = threading.Condition()
+        self._telling: dict[int, weakref.ref[RayArray]] = {}
+        self._stopped = False
+        self._thread = threading.Thread(target=self._listen, name=f"byways {name}", daemon=True)
+        self._thread.start()
+
+    # Appending. The caller holds the lock, so that an array is not freed before it is used.
+
+    def op(self) -> Op:
+        """The next operation; what was freed until now is forgotten before it."""
+        if self.freed:
+            gone = []
+            while self.freed:
+                gone.append(self.freed.popleft())
+            self._ops.append(("free", gone))
+        self._number += 1
+        return Op(self, self._number)
+
+    def numbers(self, count: int) -> range:
+        """Of new arrays."""
+        first = self._arrays
+        self._arrays += count
+        return range(first, first + count)
+
+    def append(self, what: tuple) -> None:
+        """To what goes with the next message."""
+        self._ops.append(what)
+
+    def tell(self, array: RayArray) -> None:
+        """Its numbers will come with the news that it is computed."""
+        self._telling[array.number] = weakref.ref(array)
+
+    def after(self, other: Outbox) -> None:
+        """The other's messages go first, since what is appended here waits for them."""
+        self._first.add(other)
+
+    # Sending.
+
+    def flush(self) -> None:
+        """Sends what was appended; returns at once."""
+        with self.lock:
+            first, self._first = self._first, set()
+        for other in first:
+            other.flush()
+        with self.lock:
+            if self.freed and not self._ops:
+                gone = []
+                while self.freed:
+                    gone.append(self.freed.popleft())
+                self._ops.append(("free", gone))
+            if not self._ops:
+                return
+            ops, self._ops = self._ops, []
+            started, self._from = self._from, self._number
+            if self.lost is None:
+                self.messages += 1
+                self.sent += len(ops)
+                self.line.send(self.messages, started + 1, ops)
+
+    # Asking.
+
+    def ask(self, what: str, *args: Any) -> Any:
+        """Calls the island and waits; what was appended goes first.
+
+        Raises:
+            IslandLost: it is gone.
+        """
+        self.check()
+        self.flush()
+        try:
+            return self.line.ask(what, *args)
+        except IslandLost as error:
+            self.lose(error)
+            raise
+
+    def fetch(self, number: int) -> Any:
+        """An array's numbers."""
+        found, error = self.ask("fetch", number)
+        if error is not None:
+            raise unpack_error(error)
+        return found
+
+    def check(self) -> None:
+        """Raises IslandLost if it is gone."""
+        if self.lost is not None:
+            raise again(self.lost)
+
+    def wait_for(self, op: Op, seconds: float | None) -> None:
+        """Until it is done, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(op.is_ready, seconds)
+
+    # Listening.
+
+    def _listen(self) -> None:
+        try:
+            while not self._stopped:
+                self._hear(*self.line.ask("news", self.reached, QUIET))
+        except IslandLost as error:
+            self.lose(error)
+        except Exception as error:  # who waits must not wait for ever
+            self.lose(IslandLost(f"island {self.name!r} is not understood: {said(error)}"))
+
+    def _hear(self, reached: int, failures: list, told: list) -> None:
+        for number, wire in told:
+            self._came(number, wire)
+        for number, packed in failures:
+            self.failed[number] = unpack_error(packed)
+            while len(self.failed) > REMEMBERED:
+                self.failed.popitem(last=False)
+        if reached != self.reached:
+            with self._changed:
+                self.reached = reached
+                self._changed.notify_all()
+        elif self._ops or self.freed:
+            self.flush()
+
+    def _came(self, number: int, wire: Any) -> None:
+        # A function of its own, whose frame does not keep the handle.
+        ref = self._telling.pop(number, None)
+        array = None if ref is None else ref()
+        if array is not None:
+            array.told(wire)
+
+    def lose(self, error: IslandLost) -> None:
+        """The island is gone: nothing is waited for any more. May be called twice."""
+        with self._changed:
+            if self.lost is not None:
+                return
+            error.__traceback__ = None
+            self.lost = error
+            self._changed.notify_all()
+        if not self._stopped:
+            self._on_lost(self)
+
+    def stop(self) -> None:
+        """Listens no more; the island may be ended now."""
+        self._stopped = True
+
+    def join(self, seconds: float = 5.0) -> None:
+        """Waits for the thread."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(seconds)
+
+    def __repr__(self) -> str:
+        return f"Outbox({self.name!r}, {self.sent} operations in {self.messages} messages)"
