@@ -88,7 +88,7 @@ def _chain(system: rt.Runtime, settings: BenchIslands) -> Callable[[], Any]:
 
 
 def _plain(settings: BenchIslands) -> Callable[[], Any]:
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     actors = [ray.remote(num_cpus=0)(Adder).remote() for _ in range(2)]
     start = jax.numpy.zeros(settings.size)
