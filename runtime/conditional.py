@@ -129,7 +129,7 @@ class Wake:
         """Arrays on other slices, in one batch."""
         targets = [part.sharding() for part in parts]
         put = parts[0].backend.put
-        call = lambda *given: put(list(given), targets)  # noqa: E731
+        call = lambda *given: list(put(list(given), targets))  # noqa: E731
         return self._send(call, arrays, parts[0], f"{self.node.name} inputs", 0, False, "transfer")
 
     def read(self, array: Any) -> np.ndarray:
