@@ -151,6 +151,12 @@ def test_seeds_added_afterwards_come_last():
     assert seeds_of(one, "quick") == (0, 1)
 
 
+def test_added_seeds_are_of_the_arms_that_are_compared(tmp_path):
+    names = [run.name for run in plan_of([CLAIMS["entropy-losses"]], tmp_path, added=1).runs]
+    assert [n for n in names if n.endswith("-s3")] == ["losses-classic-s3", "losses-all-s3"]
+    assert "losses-none-s2" in names
+
+
 def test_only_questions_ask_for_probes():
     assert "capacity.dropless" in keys_of("vmoe")
     assert not any(key.startswith("limits.") for key in keys_of("dense"))
