@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -20,8 +21,14 @@ class IslandActor:
     Its methods are called by the controller and by other islands, in threads of their own groups.
     """
 
-    def __init__(self, name: str, devices: int):
-        """With so many CPU devices; of other hardware, with what the process has."""
+    def __init__(self, name: str, devices: int, cores: tuple[int, int] | None = None):
+        """With so many CPU devices; of other hardware, with what the process has.
+
+        Args:
+            cores: (first, count) of this host's that its threads keep to; None is all.
+        """
+        if cores is not None:
+            keep_to_cores(*cores)
         # Ray puts the driver's folder on the path: a checkout's `datasets` would be in front.
         root = str(Path(__file__).resolve().parents[1])
         sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != root]
@@ -66,6 +73,28 @@ class IslandActor:
 
     def _post(self, to: str, key: str, wires: Any) -> None:
         tell(self._peers[to], "deliver")(key, wires)
+
+
+def keep_to_cores(first: int, count: int) -> None:
+    """Binds this process's threads, and so the size of XLA's pool, to some of its cores.
+
+    Args:
+        first: counted from the first core that the process may use, round and round.
+        count: at most as many as it may use.
+
+    Raises:
+        ValueError: there are fewer, or the system binds no threads.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise ValueError("cores= binds threads to cores, which this system cannot: leave it out")
+    have = sorted(os.sched_getaffinity(0))
+    if count > len(have):
+        raise ValueError(f"cores={count}, and the island's host gives it {len(have)}: ask for less")
+    mine = {have[(first + n) % len(have)] for n in range(count)}
+    # Ray's threads, too: those that run an actor's methods are there before it is.
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # it ended
+            os.sched_setaffinity(int(thread), mine)
 
 
 def tell(actor: Any, what: str) -> Any:

@@ -78,12 +78,15 @@ class RayIslands:
         islands: int | Sequence[str] = 2,
         *,
         devices: int = 1,
+        cores: int | None = None,
         address: str | None = None,
         patience: float = 180.0,
     ):
         """Args:
             islands: how many, or their names.
             devices: CPU devices of each.
+            cores: that the threads of each keep to, one island's after the other's, so that islands
+                on one machine do not compute on each other's; None leaves them all to all.
             address: of a running Ray, `host:port` or `auto`; None starts one on this machine, which
                 listens on the loopback alone and ends with the islands.
             patience: seconds for all of it to be there.
@@ -97,26 +100,31 @@ class RayIslands:
         )
         if not names or devices < 1 or len(set(names)) < len(names):
             raise ValueError(f"islands={islands!r}, devices={devices}: one or more, by other names")
+        if cores is not None and cores < 1:
+            raise ValueError(f"cores={cores}: one or more, or None for all")
         ray = _ray()
         self._closed, self._runtimes = False, weakref.WeakSet()
         self._group: Any = None
         self._actors: dict[str, Any] = {}
         self.outboxes: dict[str, Outbox] = {}
-        self._started = _start(ray, len(names), address)
+        self._started = _start(ray, len(names) * (cores or 1), address)
         try:
-            self._place(ray, names, devices, patience)
+            self._place(ray, names, devices, cores, patience)
         except BaseException:
             self.close()
             raise
 
-    def _place(self, ray: Any, names: list[str], devices: int, patience: float) -> None:
+    def _place(
+        self, ray: Any, names: list[str], devices: int, cores: int | None, patience: float
+    ) -> None:
         end = time.monotonic() + patience
         self.address = ray.get_runtime_context().gcs_address
-        group = self._group = ray.util.placement_group([{"CPU": 1}] * len(names))
+        group = self._group = ray.util.placement_group([{"CPU": cores or 1}] * len(names))
         if not group.wait(patience):
             have = ray.cluster_resources().get("CPU", 0)
+            each = "a core" if (cores or 1) == 1 else f"{cores} cores"
             raise RayMissing(
-                f"{len(names)} islands want a core each, and the Ray at {self.address} has "
+                f"{len(names)} islands want {each} each, and the Ray at {self.address} has "
                 f"{have:g}, or others use them: ask for fewer islands, or add machines"
             )
         kind = ray.remote(concurrency_groups=GROUPS, max_restarts=0, max_task_retries=0)(
@@ -124,8 +132,9 @@ class RayIslands:
         )
         for n, name in enumerate(names):
             where = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group, n)
-            made = kind.options(num_cpus=1, scheduling_strategy=where)
-            self._actors[name] = made.remote(name, devices)
+            made = kind.options(num_cpus=cores or 1, scheduling_strategy=where)
+            mine = None if cores is None else (n * cores, cores)
+            self._actors[name] = made.remote(name, devices, mine)
         hellos: dict[str, Any] = {}
         for name, actor in self._actors.items():
             try:
