@@ -150,14 +150,15 @@ def _train(options: ClaimsOptions, plan: Plan, left: Sequence[str]) -> int:
     from .sweep.checks import check_folders, check_plan
     from .sweep.local import LocalPool
     from .sweep.places import places
-    from .sweep.pool import PoolSettings, run_plan
+    from .sweep.pool import PoolSettings, run_plan, sweep_lock
     from .sweep.table import SweepTable
 
     check_plan(plan)
     check_folders(plan)
     own = places(options.workers, 0)
     settings = PoolSettings(only=tuple(left), retry_failed=options.retry_failed)
-    with SweepTable(plan, len(own)) as table:
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with sweep_lock(plan), SweepTable(plan, len(own)) as table:
         outcomes = run_plan(plan, settings, table.update, LocalPool(own))
     return print_outcomes(plan, outcomes)
 

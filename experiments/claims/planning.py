@@ -10,7 +10,7 @@ from ..sweep.plan import Plan, PlannedRun
 from ..sweep.values import with_values
 from .arms import ARMS
 from .claim import Claim
-from .records import read_record
+from .records import arm_of, read_record
 from .scales import QUICK_SEEDS, Scale, scaled
 
 
@@ -33,8 +33,10 @@ def other_scale(
             continue
         plan = plan_of(claims, records, other, added if other != "quick" else 0)
         for run in plan.runs:
-            arm = run.name.rsplit("-s", 1)[0]
-            if read_record(records, arm, run.config.seed, plan.hash_of(run.name)) is not None:
+            if (
+                read_record(records, arm_of(run), run.config.seed, plan.hash_of(run.name))
+                is not None
+            ):
                 return other
     return None
 

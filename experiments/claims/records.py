@@ -16,6 +16,8 @@ from ..metrics_log import read_lines
 from ..run_folder import RunFolder
 from ..sweep.plan import Plan, PlannedRun
 from .numbers import numbers_of, worst_of
+from .probes import VERSION as PROBED
+from .probes import is_probed
 
 FORMAT = 1
 
@@ -45,6 +47,11 @@ class Record:
     routing: tuple[tuple[int, float], ...]
 
 
+def arm_of(run: PlannedRun) -> str:
+    """The arm that a planned run is of, by its name."""
+    return run.name.rsplit("-s", 1)[0]
+
+
 def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
     """The record of a run that is done; measures what its folder does not hold yet.
 
@@ -71,7 +78,7 @@ def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
     # What is not finite is not there, as in the log.
     kept = [key for key in kept if math.isfinite(numbers[key])]
     return Record(
-        arm=run.name.rsplit("-s", 1)[0],
+        arm=arm_of(run),
         seed=run.config.seed,
         hash=plan.hash_of(run.name),
         commit=_commit(folder),
@@ -85,13 +92,14 @@ def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
 def write_record(folder: Path, record: Record) -> None:
     """Writes it whole or not at all; a line for each part, since many are committed."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = {"format": FORMAT, **dataclasses.asdict(record)}
+    data = {"format": FORMAT, "probes": PROBED, **dataclasses.asdict(record)}
     lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
     write_bytes(_path(folder, record.arm, record.seed), f"{{\n{lines}\n}}\n".encode())
 
 
 def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None:
-    """The record of a run with that hash; None where there is none, or one of another config.
+    """The record of a run with that hash; None where there is none, or one of another config, or
+    of probes that measured something else.
 
     Raises:
         RunError: it is damaged.
@@ -102,6 +110,8 @@ def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None
     try:
         data: dict[str, Any] = json.loads(path.read_text())
         if data.pop("format") != FORMAT or data["hash"] != digest:
+            return None
+        if data.pop("probes", 1) != PROBED and any(is_probed(key) for key in data["numbers"]):
             return None
         if (data["arm"], data["seed"]) != (arm, seed):
             raise ValueError(f"it is of {data['arm']}, seed {data['seed']}")

@@ -18,8 +18,8 @@ from ..sweep.plan import Plan, PlannedRun
 from ..sweep.status import is_done
 from .claim import Claim
 from .planning import plan_of, seeds_of
-from .probes import PROBES
-from .records import Record, make_record, read_record, write_record
+from .probes import is_probed
+from .records import Record, arm_of, make_record, read_record, write_record
 from .registry import CLAIMS
 from .scales import Scale
 
@@ -32,7 +32,7 @@ def keys_of(arm: str) -> tuple[str, ...]:
     shown = dict.fromkeys(key for claim in claims for key, _ in claim.tables)
     # Tables show what is there: no probe is made for a table alone.
     made = {key.split(".")[0] for key in asked}
-    return tuple(k for k in asked | shown if k.split(".")[0] in made or not _is_probed(k))
+    return tuple(k for k in asked | shown if k.split(".")[0] in made or not is_probed(k))
 
 
 def lacking(plan: Plan, records: Path) -> list[PlannedRun]:
@@ -139,10 +139,6 @@ def _kept(file: Path) -> dict[str, Any]:
         ) from error
 
 
-def _is_probed(key: str) -> bool:
-    return key.split(".")[0] in PROBES
-
-
 def keep_experts(plan: Plan, folder: Path) -> None:
     """Draws the experts of LIMoE's first seed, where that run is here and was not drawn yet."""
     target = folder / "experts.svg"
@@ -165,4 +161,4 @@ def _record(plan: Plan, run: PlannedRun, keys: tuple[str, ...]) -> Record:
 
 
 def _arm(run: PlannedRun) -> tuple[str, int]:
-    return run.name.rsplit("-s", 1)[0], run.config.seed
+    return arm_of(run), run.config.seed

@@ -123,7 +123,7 @@ def _run(
     with ExitStack() as held:
         if not settings.only:
             # Processes of another executor do some runs each, at the same time.
-            held.enter_context(_sweep_lock(plan))
+            held.enter_context(sweep_lock(plan))
         write_plan(plan)
         interrupts = held.enter_context(Interrupts())
         schedule = _Schedule(plan, runs, settings, executor)
@@ -248,7 +248,12 @@ class _Schedule:
         return not self.settings.evaluate and is_trained(self.plan, run)
 
 
-def _sweep_lock(plan: Plan) -> FolderLock:
+def sweep_lock(plan: Plan) -> FolderLock:
+    """Holds a plan's folder, so that nobody else begins with its runs.
+
+    Raises:
+        RunError: another process has it; its process id is named.
+    """
     try:
         return FolderLock(plan.folder)
     except RunError as error:

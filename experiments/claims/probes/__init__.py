@@ -13,7 +13,7 @@ from ...files import write_json
 from ...run_folder import RunFolder
 
 # Raised when a probe measures something else than before, so that kept numbers are made again.
-_VERSION = 1
+VERSION = 1
 
 # First word of its numbers' keys -> module, whose `probe(folder)` gives numbers by key.
 PROBES: Mapping[str, str] = MappingProxyType(
@@ -24,6 +24,11 @@ PROBES: Mapping[str, str] = MappingProxyType(
         "layers": "layers",
     }
 )
+
+
+def is_probed(key: str) -> bool:
+    """Whether a number of that key is a probe's."""
+    return key.split(".")[0] in PROBES
 
 
 def probed(folder: Path, name: str) -> dict[str, float]:
@@ -39,11 +44,11 @@ def probed(folder: Path, name: str) -> dict[str, float]:
     kept = folder / "probes" / f"{name}.json"
     step = RunFolder(folder).read()[0].steps
     found = _read(kept)
-    if found is None or (found["version"], found["step"]) != (_VERSION, step):
+    if found is None or (found["version"], found["step"]) != (VERSION, step):
         module = importlib.import_module(f".{PROBES[name]}", __name__)
         probe: Callable[[Path], dict[str, float]] = module.probe
         numbers = {f"{name}.{key}": float(value) for key, value in probe(folder).items()}
-        found = {"version": _VERSION, "step": step, "numbers": numbers}
+        found = {"version": VERSION, "step": step, "numbers": numbers}
         kept.parent.mkdir(exist_ok=True)
         write_json(kept, found)
     return found["numbers"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from byways.experiments.claims.registry import CLAIMS
 from byways.experiments.claims.running import keys_of, read_records, timing_of
 from byways.experiments.claims.verdict import judge, overall
 from byways.experiments.compare.statistics import Interval
+from byways.experiments.lock import FolderLock
 from byways.experiments.sweep.checks import check_plan
 from byways.experiments.sweep.plan import Plan
 
@@ -155,6 +157,26 @@ def test_added_seeds_are_of_the_arms_that_are_compared(tmp_path):
     names = [run.name for run in plan_of([CLAIMS["entropy-losses"]], tmp_path, added=1).runs]
     assert [n for n in names if n.endswith("-s3")] == ["losses-classic-s3", "losses-all-s3"]
     assert "losses-none-s2" in names
+
+
+def test_a_record_of_other_probes_is_made_again(tmp_path, monkeypatch):
+    plain, probed = record("dense", 0, 0.1), record("limoe", 0, 0.1)
+    probed = dataclasses.replace(probed, numbers={"limits.ordered": 0.5})
+    for one in (plain, probed):
+        write_record(tmp_path, one)
+        assert read_record(tmp_path, one.arm, 0, "abc") == one
+    monkeypatch.setattr("byways.experiments.claims.records.PROBED", 99)
+    assert read_record(tmp_path, "dense", 0, "abc") == plain
+    assert read_record(tmp_path, "limoe", 0, "abc") is None
+
+
+def test_a_second_one_is_told_who_trains(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with FolderLock(runs):
+        page = str(tmp_path / "claims.md")
+        assert cli.main(["claims", "batch-priority", "--runs", str(runs), "--page", page]) == 1
+    assert f"is being run by process {os.getpid()}" in capsys.readouterr().err
 
 
 def test_only_questions_ask_for_probes():
