@@ -17,7 +17,7 @@ from .errors import RuntimeFault
 from .faults import fault
 from .graph import Graph, Node, Ref, Shape, is_keys, opaque
 from .parting import Call, parted
-from .resources import Slice
+from .resources import Island, Slice
 from .steps import GANGS, Expansion, Segment
 
 
@@ -38,6 +38,7 @@ class Plan:
         versions: the slices it is lowered for, with their versions then.
         blank: the slots of a run that has not begun: constants, else None.
         islands: names of the islands where each slot's bytes are counted.
+        homes: the islands it is lowered for, by name, each with its losses then.
         put: places arguments that are elsewhere; the back end's.
     """
 
@@ -53,6 +54,7 @@ class Plan:
     versions: tuple[tuple[Slice, int], ...]
     blank: list[Any]
     islands: tuple[str, ...]
+    homes: dict[str, tuple[Island, int]]
     put: Callable[..., Sequence[Any]]
 
     @property
@@ -93,6 +95,7 @@ class _Lowering:
         arguments = []
         # Before anything is compiled: a change of the mapping meanwhile makes the plan stale.
         versions = tuple((part, part.version) for part in slices_of(self.graph))
+        homes = {part.island.name: (part.island, part.island.losses) for part, _ in versions}
         wanted = self._first_shardings()
         for node in self.graph.nodes:
             if node.kind == "argument":
@@ -162,6 +165,7 @@ class _Lowering:
             versions,
             blank,
             tuple(self.island[slot] for slot in range(len(sizes))),
+            homes,
             self.backend.put,
         )
 

@@ -29,10 +29,11 @@ class Island:
         name: of this island.
         devices: those that are there now.
         lost: the island is gone, with all that was on it.
+        losses: how often it has gone.
     """
 
     def __init__(self, name: str, devices: Sequence[Device]):
-        self.name, self.devices, self.lost = name, list(devices), False
+        self.name, self.devices, self.lost, self.losses = name, list(devices), False, 0
 
     def __repr__(self) -> str:
         return f"Island({self.name!r}, {len(self.devices)} devices)"
@@ -136,19 +137,13 @@ class ResourceManager:
     def __init__(self, islands: Mapping[str, Sequence[Device]], backend: Backend = LOCAL):
         if not islands:
             raise SliceError("a runtime needs an island, and was given none")
-        self.islands = {name: Island(name, devices) for name, devices in islands.items()}
-        seen: dict[Device, str] = {}
-        for island in self.islands.values():
-            if not island.devices:
-                raise SliceError(f"island {island.name!r} has no devices")
-            for device in island.devices:
-                if device in seen:
-                    raise SliceError(f"{device} is in islands {seen[device]!r}, {island.name!r}")
-                seen[device] = island.name
         self.backend = backend
+        self.islands: dict[str, Island] = {}
         self._slices: weakref.WeakSet[Slice] = weakref.WeakSet()
         self._lock = threading.RLock()
         self.system: Any = None
+        for name, devices in islands.items():
+            self.add(name, devices)
 
     def island(self, name: str | None) -> Island:
         """By name; None is the one there is, or the one with the fewest slices to a device.
@@ -209,14 +204,84 @@ class ResourceManager:
                 self._place(part)
             return moved
 
+    def add(self, name: str, devices: Sequence[Device]) -> Island:
+        """A new island.
+
+        Raises:
+            SliceError: the name is taken, no devices, or one that is another island's.
+        """
+        with self._lock:
+            if name in self.islands:
+                raise SliceError(
+                    f"there is an island {name!r}: take another name, or restart_island if it is "
+                    "lost"
+                )
+            made = Island(name, devices)
+            self._check_devices(made, made.devices)
+            self.islands[name] = made
+        return made
+
+    def remove(self, island: str) -> None:
+        """Forgets an island; its slices are lost with it.
+
+        Raises:
+            SliceError: no such island, or no other.
+        """
+        with self._lock:
+            self.island(island)
+            if len(self.islands) == 1:
+                raise SliceError(f"island {island!r} is the only one: a runtime needs an island")
+            self.lose(island)
+            del self.islands[island]
+
     def lose(self, island: str) -> None:
-        """Marks an island as gone; no program that is on it can be lowered again."""
+        """Marks an island as gone: no program on it can be lowered until it is restored."""
         with self._lock:
             place = self.island(island)
+            if place.lost:
+                return
             place.lost = True
+            place.losses += 1
             for part in self._slices:
                 if part.island is place:
                     part.version += 1
+
+    def restore(self, island: str, devices: Sequence[Device] | None = None) -> None:
+        """A lost island is there again, and its slices stand on the devices where they stood.
+
+        Args:
+            devices: in the order of the old ones; None is the old ones themselves. Where they are
+                fewer, slices move to others, or wait for devices to be added.
+
+        Raises:
+            SliceError: no devices, or one that is another island's.
+        """
+        with self._lock:
+            place = self.island(island)
+            old, new = place.devices, list(place.devices if devices is None else devices)
+            self._check_devices(place, new)
+            place.devices, place.lost = new, False
+            parts = [part for part in self._slices if part.island is place]
+            stood = {part: [old.index(d) for d in part._devices or ()] for part in parts}
+            for part in parts:
+                where, part._devices = stood[part], None
+                if where and max(where) < len(new):
+                    part.version += 1
+                    part._devices = tuple(new[n] for n in where)
+            for part in parts:
+                if part._devices is None:
+                    self._place(part)
+
+    def _check_devices(self, island: Island, devices: Sequence[Device]) -> None:
+        if not devices:
+            raise SliceError(f"island {island.name!r} has no devices")
+        others = [other for other in self.islands.values() if other is not island]
+        for n, device in enumerate(devices):
+            for other in others:
+                if device in other.devices:
+                    raise SliceError(f"{device} is in islands {other.name!r}, {island.name!r}")
+            if device in devices[:n]:
+                raise SliceError(f"{device} is in islands {island.name!r}, {island.name!r}")
 
     def _place(self, part: Slice) -> None:
         part.version += 1

@@ -195,9 +195,9 @@ class Run(Sent):
 
     def _segment(self, part: Segment) -> None:
         system, island = self.system, part.island
-        scheduler = system.schedulers[island.name]
         try:
             self._check_island(island)
+            scheduler = system.schedulers[island.name]
             system.store.reserve(island, self, self.segment_name(part), part.peak, scheduler)
             self._holding.reserved(island.name, part.peak, part.change)
             with scheduler.turn(self, part, part.gangs, part.seconds) as turn:
@@ -235,7 +235,7 @@ class Run(Sent):
 
     def _check_island(self, island: Island) -> None:
         self.check_going()
-        if island.lost:
+        if self.lost(island.name):
             raise IslandLost(f"island {island.name!r} is lost, and {self!r} needed it")
 
     def _poisoned(self, step: Step) -> bool:
@@ -258,7 +258,7 @@ class Run(Sent):
             found, island = self._slots[slot], self.plan.islands[slot]
             if isinstance(found, BaseException):
                 return found
-            if island and self.system.islands[island].lost:
+            if island and self.lost(island):
                 return IslandLost(f"island {island!r} is lost, with what {self!r} had on it")
         return None
 

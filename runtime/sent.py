@@ -83,6 +83,13 @@ class Sent:
         """Raises NotFiniteError if there is a NaN or an infinity among them."""
         check_finite(self.plan.graph, node, outs, name)
 
+    def lost(self, island: str) -> bool:
+        """Whether an island that this was lowered for is gone; one that was started again in its
+        place is another.
+        """
+        found, losses = self.plan.homes[island]
+        return found.losses != losses
+
     def island_of(self, node: int) -> Island | None:
         """Where a node is; None of arguments and constants."""
         part = self.plan.graph.nodes[node].slice

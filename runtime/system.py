@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -76,15 +77,16 @@ class Runtime:
         self.resources = ResourceManager(islands, backend)
         self.resources.system = self
         self.store = Store(memory_budget, patience if patience is not None else 60.0)
+        self._window, self._fair = window, fair
         self.schedulers = {
-            name: GangScheduler(island, window, fair)
-            for name, island in self.resources.islands.items()
+            name: self._scheduler(island) for name, island in self.resources.islands.items()
         }
         self.clients: dict[str, Client] = {}
         self.default = Client(self, "default")
         self.patience, self.checks, self.sequential = patience, checks, sequential
         self.recorder: Any = None
         self._numbers = itertools.count(1)
+        self._to_tell: list[Callable[[str], None]] = []
         self._lock = threading.Lock()
         self._watchdog = None if watchdog is None else Watchdog(self, watchdog)
 
@@ -118,21 +120,114 @@ class Runtime:
             the slices that moved; programs on them are lowered again when next called.
         """
         self.resources.island(island)
-        for client in self._everyone():
-            for run in list(client.runs):
-                run.finish()
-        self.drain()
+        self._finish()
         return self.resources.remove_device(island, device)
 
     def lose_island(self, name: str) -> None:
         """As if the island had died: what was on it and all that depends on it fails; the rest goes
-        on.
+        on. An island that is lost already is left as it is.
+
+        Raises:
+            SliceError: no such island.
         """
-        self.resources.island(name)
+        if self.resources.island(name).lost:
+            return
         self.resources.lose(name)
+        self._lose_what_was_there()
+        for tell in list(self._to_tell):
+            try:
+                tell(name)
+            except Exception as error:  # others are to be told, too
+                said = f"{type(error).__name__}: {error}"
+                warnings.warn(f"on_lost of island {name!r}: {said}", RuntimeWarning, stacklevel=2)
+
+    def restart_island(self, name: str) -> None:
+        """A lost island is there again, its slices stand on it as they stood, and programs are
+        lowered again when next called. What was on it stays lost.
+
+        Islands that are processes get a new one, which is waited for; here, where an island is only
+        lost by word, its devices are given back. An island that is not lost is lost first.
+
+        Raises:
+            SliceError: no such island.
+        """
+        self.lose_island(name)
+        self._restore(name, None)
+
+    def add_island(self, name: str, devices: Any) -> None:
+        """One island more.
+
+        Args:
+            name: not yet taken.
+            devices: that no other island has.
+
+        Raises:
+            SliceError: the name is taken, or a device is another island's.
+        """
+        island = self.resources.add(name, devices)
+        self._anew(island)
+
+    def remove_island(self, name: str) -> None:
+        """Takes an island away, when all programs that were called have been sent and have ended.
+        Its slices, and what is on it, are lost then.
+
+        Raises:
+            SliceError: no such island, or no other.
+        """
+        if len(self.islands) > 1:
+            self.resources.island(name)
+            self._finish()
+        self.resources.remove(name)
+        self._lose_what_was_there()
+        del self.schedulers[name]
+
+    def on_lost(self, tell: Callable[[str], None]) -> Callable[[], None]:
+        """Has a function called with the name of every island that is lost from now on.
+
+        Args:
+            tell: called in any thread, when what was on the island has failed; it must be quick,
+                and may not wait for results.
+
+        Returns:
+            what takes it off again.
+        """
+        self._to_tell.append(tell)
+
+        def forget() -> None:
+            if tell in self._to_tell:
+                self._to_tell.remove(tell)
+
+        return forget
+
+    def _scheduler(self, island: Island) -> GangScheduler:
+        return GangScheduler(island, self._window, self._fair)
+
+    def _restore(self, name: str, devices: Sequence[Device] | None) -> None:
+        """A lost island with these devices, or its old ones."""
+        self.resources.restore(name, devices)
+        self._anew(self.islands[name])
+
+    def _anew(self, island: Island) -> None:
+        """Nothing is in flight on an island, and no client has had a share of it."""
+        for client in self._everyone():
+            client.finish.pop(island.name, None)
+        self.schedulers[island.name] = self._scheduler(island)
+
+    def _finish(self) -> None:
+        """Waits until all that was called has been sent and has ended."""
+        for client in self._everyone():
+            for run in list(client.runs):
+                run.finish()
+        self.drain()
+
+    def _lose_what_was_there(self) -> None:
         for client in self._everyone():
             for run in list(client.runs):
                 run.lose()
+            for ref in list(client.values.values()):
+                value = ref()
+                if value is not None:
+                    value.lose()
 
     # Clients.
 
@@ -162,12 +257,12 @@ class Runtime:
 
     def settle(self) -> None:
         """Forgets what has ended."""
-        for scheduler in self.schedulers.values():
+        for scheduler in list(self.schedulers.values()):
             scheduler.settle()
 
     def drain(self) -> None:
         """Waits for all that is in flight."""
-        for scheduler in self.schedulers.values():
+        for scheduler in list(self.schedulers.values()):
             scheduler.drain()
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ class Value:
         if isinstance(array, BaseException):
             raise again(array) from array.__cause__
         island = self._run.island_of(self._node)
-        if island is not None and island.lost:
+        if island is not None and self._run.lost(island.name):
             raise IslandLost(f"island {island.name!r} is lost, and with it {self!r}")
         if is_gone(array):
             self._gone = "it was donated"
@@ -103,6 +103,15 @@ class Value:
         if self._gone is None:
             self._gone = why
             self._free()
+
+    def lose(self) -> None:
+        """If it was on an island that is gone, holds nothing there any more."""
+        island, array = self._run.island_of(self._node), self._array
+        if island is None or array is None or isinstance(array, BaseException):
+            return
+        if self._run.lost(island.name):
+            self._free()
+            self._array = IslandLost(f"island {island.name!r} is lost, and with it {self!r}")
 
     def finish(self) -> None:
         """Sends all of its run, which may need this value itself, before it is donated."""

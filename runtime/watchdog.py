@@ -32,7 +32,7 @@ class Watchdog:
             if system is None:
                 return
             now = time.monotonic()
-            for name, scheduler in system.schedulers.items():
+            for name, scheduler in list(system.schedulers.items()):
                 waiting = scheduler.in_flight_names()
                 ended, since = seen.get(name, (-1, now))
                 if not waiting or scheduler.ended != ended:
