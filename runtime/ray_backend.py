@@ -190,6 +190,12 @@ class RayBackend:
             found.append(made)
         return found
 
+    def forget(self, outbox: Outbox) -> None:
+        """An island's process is gone: what was brought there has to be brought again."""
+        for key, (_, made) in list(self._brought.items()):
+            if made.outbox is outbox:
+                self._brought.pop(key, None)
+
     def mover(self, targets: Sequence[Any]) -> Mover:
         return RayMover(self, targets)
 
@@ -235,12 +241,12 @@ class RayBackend:
         key = f"{self._name} {next(self._keys)}"
         with source.lock:
             source.op()
-            source.append(("send", [array.number for array in given], key, outbox.name))
+            source.append(("send", [array.number for array in given], key, outbox.peer))
         with outbox.lock:
             op = outbox.op()
             numbers = outbox.numbers(len(given))
             spreads = [where.spread for where in there]
-            outbox.append(("take", numbers, key, spreads, source.name))
+            outbox.append(("take", numbers, key, spreads, source.peer))
             outbox.after(source)
         return _handles(op, numbers, _kinds(given, there))
 

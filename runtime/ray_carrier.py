@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from .transfers import Transfers
 # Seconds that an offer stays open once its arrays are computed: who takes it is already told to,
 # but may have other things to do first.
 EXPIRY = 600.0
+# The last offers to an island that are remembered; older ones were taken, or expire.
+REMEMBERED = 1024
 
 
 class Carrier:
@@ -21,11 +24,21 @@ class Carrier:
 
     def __init__(self, name: str, devices: Sequence[Any]):
         self._transfers = Transfers(name, devices=devices)
+        self._offered: dict[str, deque[Ticket]] = {}
 
-    def offer(self, arrays: Sequence[jax.Array]) -> str:
-        """The right to pull them once, as text; returns at once, computed or not."""
+    def offer(self, arrays: Sequence[jax.Array], to: str) -> str:
+        """The right to pull them once, as text; returns at once, computed or not.
+
+        Args:
+            to: who is to have it, by name.
+        """
         (ticket,) = self._transfers.offer(list(arrays), expiry=EXPIRY)
+        self._offered.setdefault(to, deque(maxlen=REMEMBERED)).append(ticket)
         return ticket.to_json()
+
+    def lose(self, peer: str) -> None:
+        """It is gone: what it did not pull it never will."""
+        self._transfers.release(list(self._offered.pop(peer, ())))
 
     def pull(self, ticket: str, shardings: Sequence[Sharding]) -> list[jax.Array]:
         """They, as they shall lie here; returns at once, and they are there when they came."""

@@ -151,7 +151,9 @@ class IslandHost:
             given = [self.values[n] for n in ins]
             ill = [array.packed if type(array) is Poison else None for array in given]
             well = [array for array in given if type(array) is not Poison]
-            ticket = self._carrier.offer(well) if well else ""
+            ticket = self._carrier.offer(well, to) if well else ""
+            if to in self._gone:
+                self._carrier.lose(to)
         except Exception as error:  # who waits for it must be told
             ill = [pack_error(error)] * len(ins)
         self._offered.update(ins)
@@ -266,6 +268,7 @@ class IslandHost:
         with self._mailed:
             self._gone[name] = packed
             self._mailed.notify_all()
+        self._carrier.lose(name)
 
     def held(self) -> int:
         """How many arrays are here."""

@@ -84,6 +84,7 @@ class Outbox:
 
     Attributes:
         name: the island's, for messages.
+        peer: of its process alone, by which other islands know it.
         lock: whoever appends holds it.
         freed: numbers of arrays that the island may forget; appended to at any time.
         reached: the last operation up to which all are done.
@@ -93,8 +94,11 @@ class Outbox:
         codes: keys of the executables that the island has, and what each costs.
     """
 
-    def __init__(self, name: str, line: Line, on_lost: Callable[[Outbox], None]):
+    def __init__(
+        self, name: str, line: Line, on_lost: Callable[[Outbox], None], peer: str | None = None
+    ):
         self.name, self.line, self._on_lost = name, line, on_lost
+        self.peer = peer or name
         self.lock = threading.RLock()
         self.freed: deque[int] = deque()
         self.reached = 0
