@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .causal_routing import check_stepwise as check_stepwise
     from .config import ModelConfig as ModelConfig
     from .config import MoeConfig as MoeConfig
     from .config_json import config_from_json as config_from_json
@@ -51,6 +52,13 @@ if TYPE_CHECKING:
     from .palm_block import sequence_groups as sequence_groups
     from .palm_config import PalmConfig as PalmConfig
     from .palm_presets import PALM as PALM
+    from .palm_slots import Entry as Entry
+    from .palm_slots import Slots as Slots
+    from .palm_slots import empty_slot as empty_slot
+    from .palm_slots import empty_slots as empty_slots
+    from .palm_slots import fill_slot as fill_slot
+    from .palm_slots import read_prompt as read_prompt
+    from .palm_slots import step_slots as step_slots
     from .pathway import cut_pathway as cut_pathway
     from .resize import at_resolution as at_resolution
     from .resize import resize_positions as resize_positions
@@ -100,6 +108,14 @@ _HOMES = {
     "sequence_groups": "palm_block",
     "PalmConfig": "palm_config",
     "PALM": "palm_presets",
+    "check_stepwise": "causal_routing",
+    "Entry": "palm_slots",
+    "Slots": "palm_slots",
+    "empty_slot": "palm_slots",
+    "empty_slots": "palm_slots",
+    "fill_slot": "palm_slots",
+    "read_prompt": "palm_slots",
+    "step_slots": "palm_slots",
     "palm_loss": "language_loss",
     "row_losses": "language_loss",
     "RowLosses": "language_loss",

@@ -60,7 +60,7 @@ class MultiQueryAttention(nn.Module):
         positions: Int[Array, "B N"],
         mask: Bool[Array, "B N R"],
         cache: KeyValues | None = None,
-        slot: Int[Array, ""] | int = 0,
+        slot: Int[Array, ""] | Int[Array, " B"] | int = 0,
     ) -> tuple[Float[Array, "B N D"], KeyValues]:
         """Attends.
 
@@ -70,7 +70,7 @@ class MultiQueryAttention(nn.Module):
             mask: what each new token may look at: among the new ones (R = N), or, with a cache,
                 among its slots.
             cache: keys and values so far; the new ones are written into its slots from `slot`.
-            slot: the first slot to write to.
+            slot: the first slot to write to, of all rows or of each.
 
         Returns:
             (B, N, D) in `dtype`, and all keys and values, the new ones among them.
@@ -86,11 +86,21 @@ class MultiQueryAttention(nn.Module):
         key = rotate(heads("key", 1), positions, self.rope_base)[:, :, 0]
         value = heads("value", 1)[:, :, 0]
         if cache is not None:
-            key = lax.dynamic_update_slice_in_dim(cache.key, key, slot, axis=1)
-            value = lax.dynamic_update_slice_in_dim(cache.value, value, slot, axis=1)
+            key, value = _written(cache.key, key, slot), _written(cache.value, value, slot)
         attended = attend_shared(query, key, value, mask).reshape(batch * length, -1)
         out = plain_dense(width, self.dtype, "out")(attended)
         return out.reshape(x.shape), KeyValues(key, value)
+
+
+def _written(
+    cache: Float[Array, "B R F"],
+    new: Float[Array, "B N F"],
+    slot: Int[Array, ""] | Int[Array, " B"] | int,
+) -> Float[Array, "B R F"]:
+    if jnp.ndim(slot) == 0:
+        return lax.dynamic_update_slice_in_dim(cache, new, slot, axis=1)
+    rows = jnp.arange(new.shape[0])[:, None]
+    return cache.at[rows, slot[:, None] + jnp.arange(new.shape[1])].set(new)
 
 
 def attend_shared(

@@ -104,7 +104,7 @@ class Palm(nn.Module):
         mask: Bool[Array, "B N R"],
         real: Bool[Array, "B N"],
         caches: tuple[KeyValues, ...],
-        slot: Int[Array, ""] | int,
+        slot: Int[Array, ""] | Int[Array, " B"] | int,
         last: Int[Array, " B"],
     ) -> tuple[Float[Array, "B V"], tuple[KeyValues, ...]]:
         """Reads new tokens after those in the caches; evaluation only.
@@ -114,7 +114,7 @@ class Palm(nn.Module):
             mask: the slots of the caches that each may look at.
             real: false for padding.
             caches: of each block, with R slots.
-            slot: where the new tokens' slots begin.
+            slot: where the new tokens' slots begin, of all rows or of each.
             last: which of the new tokens' logits are wanted; a whole vocabulary for each token of
                 a prompt would be the largest array of all.
 
@@ -144,7 +144,7 @@ class Palm(nn.Module):
         mask: Bool[Array, "B N R"],
         real: Bool[Array, "B N"],
         caches: tuple[KeyValues, ...] | None = None,
-        slot: Int[Array, ""] | int = 0,
+        slot: Int[Array, ""] | Int[Array, " B"] | int = 0,
         *,
         train: bool = False,
         keys: Key[Array, " G"] | None = None,

@@ -42,7 +42,7 @@ class PalmBlock(nn.Module):
         mask: Bool[Array, "B N R"],
         real: Bool[Array, "B N"],
         cache: KeyValues | None,
-        slot: Int[Array, ""] | int,
+        slot: Int[Array, ""] | Int[Array, " B"] | int,
         *,
         train: bool,
         noise_keys: Key[Array, " G"] | None,
