@@ -13,6 +13,9 @@ from typing import Any
 # a method's own by a name that decorators may change.
 GROUPS = {"messages": 1, "news": 1, "mail": 1, "questions": 4}
 GROUP_OF = {"take_message": "messages", "news": "news", "deliver": "mail", "lose": "mail"}
+# The least that XLA's pools have. They also copy what is sent and received: on as many threads as
+# cores, what another island waits for would go only when nothing is left to compute.
+THREADS = 8
 
 
 class IslandActor:
@@ -29,6 +32,7 @@ class IslandActor:
         """
         if cores is not None:
             keep_to_cores(*cores)
+        os.environ.setdefault("NPROC", str(max(cores_here(), THREADS)))
         # Ray puts the driver's folder on the path: a checkout's `datasets` would be in front.
         root = str(Path(__file__).resolve().parents[1])
         sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != root]
@@ -73,6 +77,13 @@ class IslandActor:
 
     def _post(self, to: str, key: str, wires: Any) -> None:
         tell(self._peers[to], "deliver")(key, wires)
+
+
+def cores_here() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def keep_to_cores(first: int, count: int) -> None:
