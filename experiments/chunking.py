@@ -18,7 +18,7 @@ Sums = Any
 def in_chunks(
     run: Callable[[Any, Key[Array, " g"] | None, int], tuple[Outputs, Sums]],
     rows: Any,
-    key: Key[Array, ""] | None,
+    keys: Key[Array, " G"] | None,
     groups: int,
     chunks: int,
 ) -> tuple[Outputs, Sums]:
@@ -32,7 +32,7 @@ def in_chunks(
         run: (rows, one key per group or None, groups) -> outputs, each with a row for each of the
             inputs', and sums, of which a whole's are the sums of its parts'.
         rows: a pytree of arrays with B rows.
-        key: of the routers' noise, one stream per group; None for evaluation's routing.
+        keys: of the routers' noise, one per group; None for evaluation's routing.
         groups: G.
         chunks: a divisor of G.
 
@@ -44,7 +44,6 @@ def in_chunks(
             f"{groups} routing groups do not divide into {chunks} chunks: lower model.moe."
             "group_size or loss.chunks"
         )
-    keys = None if key is None else jax.random.split(key, groups)
     if chunks == 1:
         return run(rows, keys, groups)
     each = groups // chunks

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from ..models import Vmoe, image_groups
 from ..routing import RoutingSums
-from .chunking import forward_passes_again, in_chunks
+from .chunking import forward_passes_again
 from .config import ClassificationConfig
+from .objective import Batch, Loss, Objective, Params
 from .router_losses import router_losses
-from .task import Batch, Params, Parts, Task
+from .task import Task
 from .utilisation import vmoe_flops
 
 IMAGES = ("image",)
@@ -41,7 +42,7 @@ def classification_task(config: ClassificationConfig) -> Task:
         seen=lambda _: IMAGES,
         blank=blank,
         init=init,
-        objective=lambda params, batch, key: objective(model, params, batch, key, config),
+        objective=objective(config),
         routers=lambda _: config.model.moe,
         flops=flops,
     )
@@ -52,38 +53,30 @@ def scaled(images: UInt8[Array, "B S S 3"]) -> Float[Array, "B S S 3"]:
     return images.astype(jnp.float32) / 127.5 - 1
 
 
-def objective(
-    model: Vmoe,
-    params: Params,
-    batch: Batch,
-    key: Key[Array, ""] | None,
-    config: ClassificationConfig,
-) -> tuple[Float[Array, ""], tuple[Parts, dict[str, RoutingSums]]]:
+def objective(config: ClassificationConfig) -> Objective:
     """The loss to minimise: mean softmax cross-entropy + auxiliary · router losses.
 
-    Args:
-        batch: `image` (B,S,S,3) uint8 and `label` (B,) int32.
-        key: of the router's noise; None for evaluation's routing.
-
-    Returns:
-        the loss, and its parts by name (with the batch's `accuracy`) with the routing sums of each
-        sparse block.
+    Batches have `image` (B,S,S,3) uint8 and `label` (B,) int32; parts of the loss are named, with
+    the batch's `accuracy`.
     """
-    chunks = config.loss.chunks
-    size = batch["image"].shape[0]
-    groups = image_groups(config.model, size) if config.model.moe_layers else chunks
+    model = Vmoe(config.model)
 
-    def classify(images: Array, keys: Array | None, groups: int):
-        out = model.apply(
-            {"params": params}, scaled(images), train=key is not None, noise_keys=keys
-        )
-        return out.logits, out.routing  # pyright: ignore
+    def groups(size: int) -> int:
+        return image_groups(config.model, size) if config.model.moe_layers else 0
 
-    logits, sums = in_chunks(classify, batch["image"], key, groups, chunks)
-    target = jax.nn.one_hot(batch["label"], config.model.num_classes)
-    target = optax.smooth_labels(target, config.loss.label_smoothing)
-    entropy = jnp.mean(optax.softmax_cross_entropy(logits, target))
-    right = jnp.mean(jnp.argmax(logits, axis=-1) == batch["label"])
-    parts = {"loss/cross_entropy": entropy, **router_losses(sums, config.loss, IMAGES)}
-    loss = entropy + config.loss.auxiliary * parts["loss/auxiliary"]
-    return loss, (parts | {"loss": loss, "accuracy": right}, sums)
+    def read(params: Params, batch: Batch, keys: Array | None, groups: int):
+        images, train = scaled(batch["image"]), keys is not None
+        out = model.apply({"params": params}, images, train=train, noise_keys=keys)
+        return (out.logits, batch["label"]), out.routing  # pyright: ignore
+
+    def loss(found: tuple[Array, Array], sums: dict[str, RoutingSums]) -> Loss:
+        logits, labels = found
+        target = jax.nn.one_hot(labels, config.model.num_classes)
+        target = optax.smooth_labels(target, config.loss.label_smoothing)
+        entropy = jnp.mean(optax.softmax_cross_entropy(logits, target))
+        right = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        parts = {"loss/cross_entropy": entropy, **router_losses(sums, config.loss, IMAGES)}
+        total = entropy + config.loss.auxiliary * parts["loss/auxiliary"]
+        return total, (parts | {"loss": total, "accuracy": right}, sums)
+
+    return Objective(groups, read, loss, config.loss.chunks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from ..models import (
     MODALITIES,
@@ -18,10 +18,11 @@ from ..models import (
 )
 from ..routing import RoutingSums
 from ..routing import group_size as divisor_up_to
-from .chunking import forward_passes_again, in_chunks
+from .chunking import forward_passes_again
 from .config import ContrastiveConfig
+from .objective import Batch, Loss, Objective, Params
 from .router_losses import router_losses
-from .task import Batch, Params, Parts, Task
+from .task import Task
 from .utilisation import Texts, pair_flops
 
 PairConfig = ModelConfig | TwoTowerConfig
@@ -57,7 +58,7 @@ def contrastive_task(config: ContrastiveConfig) -> Task:
         seen=modalities_of,
         blank=blank,
         init=init,
-        objective=lambda params, batch, key: objective(model, params, batch, key, config),
+        objective=objective(config),
         routers=lambda block: routing_of(config.model, block),
         flops=flops,
     )
@@ -81,14 +82,14 @@ def routing_of(config: PairConfig, block: str) -> MoeConfig:
     return config.moe
 
 
-def count_groups(model: PairConfig, batch_size: int, chunks: int) -> int:
+def count_groups(model: PairConfig, batch_size: int) -> int:
     """G, routing groups of a batch: as large as `group_size` allows, of whole examples.
 
-    Groups depend on the config alone, never on chunks or devices, so neither
-    changes what is learned. A dense model has no groups; its chunks serve as such.
+    Groups depend on the config alone, never on chunks or devices, so neither changes what is
+    learned. A dense model has none: 0.
     """
     if not model.moe_layers:
-        return chunks
+        return 0
     if isinstance(model, TwoTowerConfig):
         wished = model.group_examples
     else:
@@ -98,41 +99,36 @@ def count_groups(model: PairConfig, batch_size: int, chunks: int) -> int:
     return batch_size // examples
 
 
-def objective(
-    model: Limoe | TwoTower,
-    params: Params,
-    batch: Batch,
-    key: Key[Array, ""] | None,
-    config: ContrastiveConfig,
-) -> tuple[Float[Array, ""], tuple[Parts, dict[str, RoutingSums]]]:
+def objective(config: ContrastiveConfig) -> Objective:
     """The loss to minimise, with its named parts.
 
     loss = contrastive + auxiliary · (mean over sparse blocks of the mean over the
     switched-on router losses), as LIMoE averages them (App. B.1).
 
-    Args:
-        batch: `image` (B,S,S,3) uint8, `text` (B,N) int32, `text_mask` (B,N) bool.
-        key: of the router's noise; None for evaluation's routing.
-
-    Returns:
-        the loss, and its parts by name with the routing sums of each sparse block.
+    Batches have `image` (B,S,S,3) uint8, `text` (B,N) int32, `text_mask` (B,N) bool.
     """
-    loss_config, chunks = config.loss, config.loss.chunks
-    groups = count_groups(config.model, batch["image"].shape[0], chunks)
+    model, sigmoid = pair_model(config.model), config.loss.contrastive == "sigmoid"
 
-    def embed(rows: tuple, keys: Array | None, groups: int):
-        train = key is not None
-        out = model.apply({"params": params}, *rows, groups=groups, train=train, noise_keys=keys)
-        scales = jnp.broadcast_to(out.scale, rows[0].shape[:1])  # pyright: ignore
-        return (out.image, out.text, scales), out.routing  # pyright: ignore
+    def read(params: Params, batch: Batch, keys: Array | None, groups: int):
+        pairs = batch["image"], batch["text"], batch["text_mask"]
+        train = keys is not None
+        out = model.apply({"params": params}, *pairs, groups=groups, train=train, noise_keys=keys)
+        found = {"image": out.image, "text": out.text, "scale": out.scale}  # pyright: ignore
+        if sigmoid:
+            found["bias"] = params["sigmoid_bias"]
+        size = batch["image"].shape[:1]
+        # What is one number stands in every row, since outputs are cut and joined by rows.
+        found = {k: v if v.ndim else jnp.broadcast_to(v, size) for k, v in found.items()}
+        return found, out.routing  # pyright: ignore
 
-    rows = (batch["image"], batch["text"], batch["text_mask"])
-    (image, text, scales), sums = in_chunks(embed, rows, key, groups, chunks)
-    scale = scales[0]
-    if loss_config.contrastive == "softmax":
-        contrastive = softmax_loss(image, text, scale)
-    else:
-        contrastive = sigmoid_loss(image, text, scale, params["sigmoid_bias"], chunks=chunks)
-    parts = {"loss/contrastive": contrastive, **router_losses(sums, loss_config, MODALITIES)}
-    loss = contrastive + loss_config.auxiliary * parts["loss/auxiliary"]
-    return loss, (parts | {"loss": loss, "temperature": 1 / scale}, sums)
+    def loss(found: dict[str, Array], sums: dict[str, RoutingSums]) -> Loss:
+        pair, scale = (found["image"], found["text"]), found["scale"][0]
+        if sigmoid:
+            contrastive = sigmoid_loss(*pair, scale, found["bias"][0], chunks=config.loss.chunks)
+        else:
+            contrastive = softmax_loss(*pair, scale)
+        parts = {"loss/contrastive": contrastive, **router_losses(sums, config.loss, MODALITIES)}
+        total = contrastive + config.loss.auxiliary * parts["loss/auxiliary"]
+        return total, (parts | {"loss": total, "temperature": 1 / scale}, sums)
+
+    return Objective(lambda size: count_groups(config.model, size), read, loss, config.loss.chunks)

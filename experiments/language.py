@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from ..models import Palm, row_losses, sequence_groups
+from ..models import Palm, RowLosses, row_losses, sequence_groups
 from ..routing import RoutingSums
-from .chunking import forward_passes_again, in_chunks
+from .chunking import forward_passes_again
 from .config import LanguageConfig
+from .objective import Batch, Loss, Objective, Params
 from .router_losses import router_losses
-from .task import Batch, Params, Parts, Task
+from .task import Task
 from .utilisation import palm_flops
 
 TEXT = ("text",)
@@ -39,47 +40,41 @@ def language_task(config: LanguageConfig) -> Task:
         seen=lambda _: TEXT,
         blank=blank,
         init=init,
-        objective=lambda params, batch, key: objective(model, params, batch, key, config),
+        objective=objective(config),
         routers=lambda _: config.model.moe,
         flops=flops,
     )
 
 
-def objective(
-    model: Palm,
-    params: Params,
-    batch: Batch,
-    key: Key[Array, ""] | None,
-    config: LanguageConfig,
-) -> tuple[Float[Array, ""], tuple[Parts, dict[str, RoutingSums]]]:
+def objective(config: LanguageConfig) -> Objective:
     """The loss to minimise: per target, -log p + z_loss · log² Z; and the router losses.
 
-    Args:
-        batch: `tokens` and `segments` (B, N) int32.
-        key: of the router's noise; None for evaluation's routing.
-
-    Returns:
-        the loss, and its parts by name (`loss/cross_entropy` in nats a target) with the routing
-        sums of each sparse block.
+    Batches have `tokens` and `segments` (B, N) int32; `loss/cross_entropy` is in nats a target.
     """
-    chunks = config.loss.chunks
-    rows, length = batch["tokens"].shape
-    groups = sequence_groups(config.model, rows, length) if config.model.moe_layers else chunks
+    model = Palm(config.model)
 
-    def read(part: tuple[Array, Array], keys: Array | None, groups: int):
-        out = model.apply({"params": params}, *part, train=key is not None, noise_keys=keys)
+    def groups(size: int) -> int:
+        if not config.model.moe_layers:
+            return 0
+        return sequence_groups(config.model, size, config.model.max_length)
+
+    def read(params: Params, batch: Batch, keys: Array | None, groups: int):
+        part = batch["tokens"], batch["segments"]
+        out = model.apply({"params": params}, *part, train=keys is not None, noise_keys=keys)
         # Sums of rows, not logits: of those a large vocabulary has too many to keep.
         return row_losses(out.logits, *part), out.routing  # pyright: ignore
 
-    found, sums = in_chunks(read, (batch["tokens"], batch["segments"]), key, groups, chunks)
-    targets = jnp.maximum(jnp.sum(found.targets), 1)
-    entropy = jnp.sum(found.entropy) / targets
-    normaliser = jnp.sum(found.normaliser) / targets
-    parts = {
-        "loss/cross_entropy": entropy,
-        "loss/normaliser": normaliser,
-        **router_losses(sums, config.loss, TEXT),
-    }
-    loss = entropy + config.model.z_loss * normaliser
-    loss += config.loss.auxiliary * parts["loss/auxiliary"]
-    return loss, (parts | {"loss": loss}, sums)
+    def loss(found: RowLosses, sums: dict[str, RoutingSums]) -> Loss:
+        targets = jnp.maximum(jnp.sum(found.targets), 1)
+        entropy = jnp.sum(found.entropy) / targets
+        normaliser = jnp.sum(found.normaliser) / targets
+        parts = {
+            "loss/cross_entropy": entropy,
+            "loss/normaliser": normaliser,
+            **router_losses(sums, config.loss, TEXT),
+        }
+        total = entropy + config.model.z_loss * normaliser
+        total += config.loss.auxiliary * parts["loss/auxiliary"]
+        return total, (parts | {"loss": total}, sums)
+
+    return Objective(groups, read, loss, config.loss.chunks)

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from ..models import MoeConfig
-from ..routing import RoutingSums
-
-Params = Any
-Batch = dict[str, Array]
-Parts = dict[str, Array]
-Objective = Callable[
-    [Params, Batch, Key[Array, ""]],
-    tuple[Float[Array, ""], tuple[Parts, dict[str, RoutingSums]]],
-]
+from .objective import Batch, Objective, Params
 
 
 @dataclasses.dataclass(frozen=True)

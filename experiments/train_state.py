@@ -18,8 +18,9 @@ from .config import Experiment
 from .errors import ConfigError
 from .freezing import leave_frozen, stop_frozen, trained_mask
 from .loss_free import balance_biases
+from .objective import Parts
 from .optimizer import learning_rate, make_optimizer
-from .task import Parts, Task
+from .task import Task
 from .tasks import task_of
 
 State = dict[str, Any]

@@ -89,7 +89,7 @@ def _pairs(config: ContrastiveConfig) -> Probe:
     return Probe(
         modalities=MODALITIES,
         inputs=("image", "text", "text_mask"),
-        groups=lambda size: count_groups(c, size, 1),
+        groups=lambda size: count_groups(c, size) or 1,
         routers=lambda block: routing_of(c, block),
         apply=apply,
         tokens=tokens,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from byways.experiments.contrastive import count_groups, objective
 from byways.experiments.train_state import initial_params
-from byways.models import Limoe, ModelConfig, MoeConfig
+from byways.models import ModelConfig, MoeConfig
 
 _spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
 tiny = importlib.util.module_from_spec(_spec)
@@ -36,7 +36,7 @@ def with_loss(**changes):
 
 def value_and_grad(config, params):
     def loss(params):
-        return objective(Limoe(config.model), params, batch(), jax.random.key(3), config)
+        return objective(config)(params, batch(), jax.random.key(3))
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
@@ -48,7 +48,7 @@ def test_chunks_give_the_same_loss_statistics_and_gradient(kind):
     (whole, (parts, sums)), grads = value_and_grad(with_loss(contrastive=kind), params)
     chunked = with_loss(contrastive=kind, chunks=2)
     (other, (other_parts, other_sums)), other_grads = value_and_grad(chunked, params)
-    assert count_groups(TINY.model, 16, 2) == 4
+    assert count_groups(TINY.model, 16) == 4
     np.testing.assert_allclose(other, whole, rtol=1e-6)
     for name, value in parts.items():
         np.testing.assert_allclose(other_parts[name], value, rtol=1e-5, atol=1e-6)
@@ -100,6 +100,6 @@ def test_dense_twin_has_no_auxiliary_loss():
 
 def test_groups_are_whole_examples_and_do_not_depend_on_chunks():
     model = ModelConfig(moe=MoeConfig(group_size=100))  # 16 + 12 tokens an example: 3 fit
-    assert count_groups(model, 12, 1) == count_groups(model, 12, 2) == 4
-    assert count_groups(model, 16, 1) == 8  # two examples each: 3 do not divide 16
-    assert count_groups(ModelConfig(moe=MoeConfig(group_size=1)), 6, 1) == 6
+    assert count_groups(model, 12) == 4
+    assert count_groups(model, 16) == 8  # two examples each: 3 do not divide 16
+    assert count_groups(ModelConfig(moe=MoeConfig(group_size=1)), 6) == 6
