@@ -52,7 +52,7 @@ def pack_error(error: BaseException) -> tuple[bytes | None, str, str]:
     return whole, said(error), where if not notes else where + "\n".join(notes)
 
 
-def unpack_error(packed: tuple[bytes | None, str, str]) -> BaseException:
+def unpack_error(packed: tuple[bytes | None, str, str], by: str = "on the island") -> BaseException:
     """The exception, or a `RemoteError` that tells of it; a note says where it was raised."""
     whole, text, where = packed
     found: Any = None
@@ -63,5 +63,5 @@ def unpack_error(packed: tuple[bytes | None, str, str]) -> BaseException:
             found = None
     if not isinstance(found, BaseException):
         found = RemoteError(text)
-    found.add_note("It was raised on the island:\n" + where)
+    found.add_note(f"It was raised {by}:\n{where}")
     return found
