@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 
 from .errors import ProgramError
+
+if TYPE_CHECKING:
+    from .resources import Slice
 
 
 class Fetched(Protocol):
@@ -28,7 +31,7 @@ class OnDemand:
         """As `Fetched`; they stay until `used`. May wait for other programs."""
         raise ProgramError(f"{type(self).__name__} does not say how its branches are fetched")
 
-    def used(self, branches: Sequence[int], out: jax.Array) -> None:
+    def used(self, branches: Sequence[int], out: Any) -> None:
         """A node that makes `out` was sent with these; `out` may be donated after the call."""
 
 
@@ -54,7 +57,15 @@ class Branches:
 
 
 class Sparse(dict[int, Any]):
-    """A tree of arrays for each branch that was awake; it passes for an array where one waits."""
+    """A tree of arrays for each branch that was awake; it passes for an array where one waits.
+
+    Attributes:
+        slices: where each branch's arrays were made, as far as it is known.
+    """
+
+    def __init__(self, trees: Mapping[int, Any] | None = None):
+        super().__init__(trees or {})
+        self.slices: dict[int, Slice] = {}
 
     def is_deleted(self) -> bool:
         return any(leaf.is_deleted() for leaf in jax.tree.leaves(dict(self)))

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from .branches import Sparse
-from .computations import FlatComputation
+from .computations import Computation, FlatComputation
 from .conditional import Conditional, Wake
+from .resources import Slice
 from .switch_nodes import merge_branches
 
 
@@ -68,20 +69,30 @@ def total(pieces: Sequence[Any]) -> Any:
     return functools.reduce(jnp.add, whole)
 
 
-@functools.cache
 def add_sparse(count: int) -> Conditional:
     """The node that adds sparse gradients of branches that several switches share."""
+    name = f"sum of {count} gradients" if count else "no gradient"
+    adders: dict[Any, Computation] = {}  # by slice
+
+    def add(wake: Wake, first: list[Any], second: list[Any], one: Any, part: Slice) -> list[Any]:
+        if one is not part:
+            second = wake.move(second, [part] * len(second))
+        if part not in adders:
+            adders[part] = Computation(lambda a, b: jax.tree.map(jnp.add, a, b), part, name=name)
+        _, executable = adders[part].lower(first, second)
+        return wake.call(executable, [*first, *second], part, name)
 
     def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
         whole = Sparse()
-        for one in inputs:
-            for branch, tree in one.items():
-                whole[branch] = tree if branch not in whole else _add(whole[branch], tree)
+        for given in inputs:
+            for branch, tree in given.items():
+                if branch not in whole:
+                    whole[branch], whole.slices[branch] = tree, given.slices[branch]
+                    continue
+                first, structure = jax.tree.flatten(whole[branch])
+                second, part = jax.tree.leaves(tree), whole.slices[branch]
+                made = add(wake, first, second, given.slices[branch], part)
+                whole[branch] = jax.tree.unflatten(structure, made)
         return [whole]
 
-    return Conditional(f"sum of {count} gradients" if count else "no gradient", 0, expand)
-
-
-@jax.jit
-def _add(first: Any, second: Any) -> Any:
-    return jax.tree.map(jnp.add, first, second)
+    return Conditional(name, 0, expand)

@@ -299,6 +299,7 @@ class _Over:
             each = tree.num_leaves
             for n, branch in enumerate(group.branches):
                 found[branch] = jax.tree.unflatten(tree, made[n * each : (n + 1) * each])
+                found.slices[branch] = self.owner.slices[h]
         if not self.floats:
             return [found]
         return [found, *self._home(wake, buffers, "zero rows")]
