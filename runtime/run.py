@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src.array import ArrayImpl  # the exact type, for a fast look
 
 from .conditional import Wake
 from .errors import Cancelled, IslandLost, ProgramError, RuntimeFault, RunTimeout, ValueReleased
@@ -70,7 +69,7 @@ class Run(Sent):
         moves = []
         for n, (leaf, (slot, sharding)) in enumerate(zip(leaves, plan.arguments, strict=True)):
             array = leaf.array() if type(leaf) is Value else leaf
-            if type(array) is ArrayImpl and array.is_deleted():
+            if is_gone(array):
                 raise ValueReleased(
                     f"{plan.graph.arguments[n].name} of program {plan.graph.name!r} is an array "
                     "that was donated or deleted: pass what the program it was donated to returned"

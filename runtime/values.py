@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .errors import IslandLost, RunTimeout, ValueReleased
-from .faults import again
+from .errors import IslandLost, NodeError, RunTimeout, ValueReleased
+from .faults import again, bare
 from .waiting import fetched, is_gone, is_ready
 
 if TYPE_CHECKING:
@@ -65,11 +65,15 @@ class Value:
             ValueReleased, Cancelled, IslandLost: it will never come.
         """
         array = self.array(timeout)
-        self._run.wait(array, self._node, timeout)
+        try:
+            self._run.wait(array, self._node, timeout)
+        except (NodeError, IslandLost) as error:
+            self._fail(bare(again(error)))
+            raise
         return fetched(array)
 
     def array(self, timeout: float | None = None) -> Any:
-        """The `jax.Array`, which may still be computed; waits only for reads before it."""
+        """The array where it was made, maybe not computed yet; waits only for reads before it."""
         if self._gone is not None:
             raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
         if self._array is None:
@@ -159,10 +163,15 @@ class Value:
         if self._gone is not None:  # by now: another thread may have looked too early
             self._free()
 
-    def _free(self) -> None:
+    def _fail(self, error: BaseException) -> None:
+        """It was asked for, and will never be: it holds nothing, and is refused as an argument."""
+        if self._gone is None:
+            self._free(error)
+
+    def _free(self, instead: BaseException | None = None) -> None:
         # Without a lock or a global name, since a value may die anywhere, and when the interpreter
         # ends: whoever gets the number counts it off.
-        self._array, held = None, self._held
+        self._array, held = instead, self._held
         if not held:  # the usual case, and cheaper than the exception
             return
         try:  # noqa: SIM105
@@ -176,9 +185,11 @@ class Value:
 
 
 def arrays(tree: Any) -> Any:
-    """Futures as `jax.Array`s, which may still be computed; other leaves stay as they are.
+    """Futures as arrays, which may still be computed; other leaves stay as they are.
 
-    Waits only for the reads that are in front of them.
+    Waits only for the reads that are in front of them. They are where they were made: arguments of
+    other programs as they are, and for `jnp` and NumPy by `jnp.asarray`, which waits and brings
+    them to this process if they are of another.
 
     Raises:
         as `Value.array`.
