@@ -102,3 +102,12 @@ class Local:
 
 
 LOCAL = Local()
+
+
+def put_on(arrays: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
+    """Arrays of this process on whatever back end's devices each of the shardings is, all of one.
+
+    Returns before they are there.
+    """
+    backend = getattr(shardings[0], "backend", LOCAL) if shardings else LOCAL
+    return list(backend.put(list(arrays), list(shardings)))

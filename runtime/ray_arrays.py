@@ -29,6 +29,7 @@ class RaySharding(Sharding):
     """How an array lies on devices of an island.
 
     Attributes:
+        backend: of the slice.
         outbox: the island's.
         spread: the same, as the island is told it.
     """
@@ -36,6 +37,7 @@ class RaySharding(Sharding):
     def __init__(self, part: Slice, spec: PartitionSpec | None):
         """Raises ProgramError if the slice has no such axis."""
         devices: Any = part.devices
+        self.backend = part.backend
         self.outbox: Outbox = devices[0].outbox
         self._axes, self._order = dict(part.shape), tuple(devices)
         self._devices = frozenset(devices)
@@ -67,16 +69,20 @@ class RaySharding(Sharding):
         """Of what one device has.
 
         Raises:
-            ProgramError: it does not divide.
+            ValueError: it does not divide.
         """
         parts = [math.prod(self._axes[name] for name in names) for names in self.cuts]
         if len(parts) > len(shape) or any(n % k for n, k in zip(shape, parts, strict=False)):
-            raise ProgramError(
+            raise ValueError(
                 f"an array of shape {list(shape)} does not divide into {parts} parts, over the "
                 f"axes {self.cuts} of a slice"
             )
         parts += [1] * (len(shape) - len(parts))
         return tuple(n // k for n, k in zip(shape, parts, strict=True))
+
+    def is_equivalent_to(self, other: Any, ndim: int) -> bool:
+        """Whether an array lies the same by both."""
+        return self == other
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RaySharding) and self._key == other._key

@@ -69,9 +69,9 @@ class Entry:
     tree: Tree | None = None
     pins: int = 0
     fresh: bool = False
-    done: list[jax.Array] = dataclasses.field(default_factory=list)
+    done: list[Any] = dataclasses.field(default_factory=list)
 
-    def waits_for(self) -> list[jax.Array]:
+    def waits_for(self) -> list[Any]:
         """Of `done` what is not computed yet; forgets the rest."""
         # One that was donated says nothing any more.
         self.done = [x for x in self.done if not (x.is_deleted() or _ready(x))]

@@ -32,8 +32,10 @@ class ResidentBranches(OnDemand):
         """Raises what `Residents.get` raises."""
         return self.residents.get(self._keys(branches))
 
-    def used(self, branches: Sequence[int], out: jax.Array) -> None:
-        done = _ticking()(out)
+    def used(self, branches: Sequence[int], out: Any) -> None:
+        # Of an array on an island, what makes it can be watched; nobody donates that.
+        op = getattr(out, "op", None)
+        done = _ticking()(out) if op is None else op
         for key in self._keys(branches):
             self.residents.used(key, done)
 

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .backend import put_on
+
 # What XLA wants of a buffer that it takes as it is.
 _ALIGNMENT = 64
 
@@ -25,12 +27,12 @@ def fetch(trees: Sequence[Any], places: Sequence[jax.sharding.Sharding]) -> list
     leaves, homes, ends = [], [], []
     for tree, place in zip(trees, places, strict=True):
         mine = jax.tree.leaves(tree)
-        if all(device.platform == "cpu" for device in place.device_set):
+        if all(isinstance(d, jax.Device) and d.platform == "cpu" for d in place.device_set):
             mine = _copied(mine)
         leaves += mine
         homes += [place] * len(mine)
         ends.append(len(leaves))
-    arrays = jax.device_put(leaves, homes)
+    arrays = put_on(leaves, homes)
     starts = [0, *ends[:-1]]
     return [
         jax.tree.unflatten(jax.tree.structure(tree), arrays[start:end])
@@ -56,7 +58,7 @@ def check_dtypes(key: Any, shapes: Any) -> Any:
 
 def held_bytes(shapes: Any, place: jax.sharding.Sharding) -> int:
     """What an item takes on all devices of its place together."""
-    copies = len(place.addressable_devices)
+    copies = len(place.device_set)
     return copies * sum(
         math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(shapes)

@@ -6,8 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-
-import jax
+from typing import Any
 
 from .cold import Key
 from .cold_errors import ItemsInUse
@@ -140,7 +139,7 @@ class Pins:
         self._loose.extend(self.keys)
 
 
-def _wait(array: jax.Array) -> None:
+def _wait(array: Any) -> None:
     # If it failed, or was donated meanwhile, it holds nothing any more either.
     try:
         array.block_until_ready()
