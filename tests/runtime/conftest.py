@@ -16,7 +16,8 @@ ISLANDS = os.environ.get("BYWAYS_TEST_ISLANDS", "")
 @pytest.fixture(scope="session", autouse=bool(ISLANDS))
 def elsewhere():
     """Hosts for two islands, and `rt.Runtime` made one that uses them."""
-    from .ray_in_process import NearIslands, runtimes_on
+    from .on_islands import runtimes_on
+    from .ray_in_process import NearIslands
 
     if ISLANDS == "near":
         hosts = NearIslands(2, devices=8)

@@ -59,13 +59,17 @@ class NotYet:
         self.array, self.door = array, door
 
     def __getattr__(self, name):
-        return getattr(self.array, name)
+        found = getattr(self.array, name)
+        if name == "wait_at_most":  # of an array on an island of another process
+            return lambda seconds: self.door.wait(seconds) and found(20.0)
+        return found
 
     def is_ready(self):
         return self.door.is_set()
 
     def block_until_ready(self):
         assert self.door.wait(20)
+        self.array.block_until_ready()
         return self
 
     def __array__(self, *args, **kwargs):
@@ -95,3 +99,27 @@ def pair(devices=2):
     """A runtime of two islands, `here` and `there`, with so many devices each."""
     found = jax.devices()
     return rt.Runtime({"here": found[:devices], "there": found[devices : 2 * devices]})
+
+
+def all_devices():
+    """Eight that a test may make one island of; on whatever back end the tests run."""
+    hosts = getattr(rt.Runtime, "hosts", None)
+    return jax.devices() if hosts is None else next(iter(hosts.devices.values()))
+
+
+def stands_on(array, part):
+    """Whether an array (of `Value.array()`: where it was made) is on the devices of a slice."""
+    return array.sharding.device_set == set(part.devices)
+
+
+def shard_shapes(array):
+    """Shapes of its pieces."""
+    if isinstance(array, jax.Array):
+        return {shard.data.shape for shard in array.addressable_shards}
+    return {array.sharding.shard_shape(array.shape)}
+
+
+def said_where(error):
+    """Notes on an error and on its cause, of which one says where the cause was raised."""
+    notes = [*getattr(error, "__notes__", ()), *getattr(error.__cause__, "__notes__", ())]
+    return [note for note in notes if "Traceback" in note]

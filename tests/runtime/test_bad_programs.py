@@ -9,6 +9,8 @@ from jax.sharding import PartitionSpec as P
 
 from byways import runtime as rt
 
+from .islands import all_devices
+
 F32 = Shape((2,), jnp.float32)
 X = np.ones(2, np.float32)
 
@@ -134,7 +136,7 @@ def test_slices_that_cannot_be(system):
         devices.add_slice({"data": 0})
     with pytest.raises(rt.SliceError, match=r"no island 'moon': there are \['local'\]"):
         system.virtual_devices("moon")
-    first, second = jax.devices()[:2]
+    first, second = all_devices()[:2]
     with pytest.raises(rt.SliceError, match="was given none"):
         rt.Runtime({})
     with pytest.raises(rt.SliceError, match="'empty' has no devices"):

@@ -12,6 +12,7 @@ import pytest
 from byways import runtime as rt
 
 from .islands import held_back, slow, wait_at
+from .peers import until
 
 X = np.arange(4, dtype=np.float32)
 
@@ -89,7 +90,7 @@ def test_runs_that_wait_do_not_hold_up_the_next(system, nodes):
         door.set()
         # Who asks for the last brings the others on, too.
         np.testing.assert_array_equal(outs[2].result(), X + 3)
-        assert [out.done() for out in outs] == [True] * 3
+        until(lambda: all(out.done() for out in outs))
         assert not system.default.runs
     assert sent(recorder)[:3] == ["count"] * 3
     assert sent(recorder).count("f") == 3

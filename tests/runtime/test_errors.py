@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from byways import runtime as rt
 
-from .islands import OnPurpose, refuse, wait_at
+from .islands import OnPurpose, refuse, said_where, wait_at
 
 F32 = Shape((2,), jnp.float32)
 X = np.ones(2, np.float32)
@@ -58,8 +58,7 @@ def test_an_error_that_is_kept_holds_no_arrays(system, part, add):
             value.result()
         except rt.NodeError as error:
             kept.append(error)
-    assert "The cause was raised here:\nTraceback" in kept[0].__notes__[0]
-    assert len(kept[1].__notes__) == 1
+    assert [len(said_where(error)) for error in kept] == [1, 1]
     gc.disable()
     try:
         del good, value

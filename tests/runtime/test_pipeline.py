@@ -10,6 +10,8 @@ from byways.runtime.schedules import Action, pipeline_actions
 
 from byways import runtime as rt
 
+from .islands import stands_on
+
 SIZES = [(1, 1), (1, 4), (2, 1), (2, 8), (3, 2), (4, 8), (4, 16), (8, 3)]
 
 
@@ -105,9 +107,10 @@ def results(stages, micro, schedule):
     slices = [system.virtual_devices().add_slice(1) for _ in range(stages)]
     step = rt.pipeline(functions, slices, loss, micro_batches=micro, schedule=schedule)
     graph = step.trace(params, ids, targets)
-    value, grads = rt.fetch(step(params, ids, targets))
-    places = [set(jax.tree.leaves(tree)[0].devices()) for tree in grads]
-    assert places == [set(part.devices) for part in slices]
+    value, grads = step(params, ids, targets)
+    for tree, part in zip(rt.arrays(grads), slices, strict=True):
+        assert stands_on(jax.tree.leaves(tree)[0], part)
+    value, grads = rt.fetch((value, grads))
     return graph, value, grads
 
 

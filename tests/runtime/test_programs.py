@@ -9,6 +9,8 @@ import pytest
 
 from byways import runtime as rt
 
+from .islands import stands_on
+
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
@@ -229,7 +231,7 @@ def test_arrays_of_random_keys(part, timeout):
 def test_a_donated_array_is_gone_and_a_kept_one_is_not(part):
     step = rt.computation(lambda x, k: x + k, part, donate=(0,))
     x, k = jnp.zeros((4, 4)), jnp.ones((4, 4))
-    x = jax.device_put(x, part.sharding())
+    x = part.put(x)
     out = step(x, k)
     assert x.is_deleted()
     assert not k.is_deleted()
@@ -254,7 +256,7 @@ def test_donation_inside_a_program_frees_no_others(part):
     add = rt.computation(lambda x: x + 1, part)
     step = rt.computation(lambda x: 2 * x, part, donate=(0,))
     program = rt.program(lambda x: step(add(x)))
-    x = jax.device_put(jnp.asarray(X), part.sharding())
+    x = part.put(jnp.asarray(X))
     for _ in range(3):
         np.testing.assert_array_equal(program(x).result(), 2 * (X + 1))
 
@@ -294,8 +296,10 @@ def test_fetch_and_arrays_of_trees(part):
     add = rt.computation(lambda x: x + 1, part)
     tree = {"a": add(X), "b": [3, None]}
     arrays = rt.arrays(tree)
-    assert isinstance(arrays["a"], jax.Array)
+    assert isinstance(jnp.asarray(arrays["a"]), jax.Array)
+    assert not isinstance(arrays["a"], rt.Value)
+    assert stands_on(arrays["a"], part)
     assert arrays["b"] == [3, None]
-    assert functools.reduce(jnp.add, [arrays["a"], 1]).shape == X.shape
+    assert functools.reduce(jnp.add, [jnp.asarray(arrays["a"]), 1]).shape == X.shape
     np.testing.assert_array_equal(rt.fetch(tree, timeout=10.0)["a"], X + 1)
     assert jax.block_until_ready(tree["a"]) is tree["a"]

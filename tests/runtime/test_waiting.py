@@ -33,7 +33,7 @@ def test_a_result_that_does_not_come_in_time(part, add):
 
 
 def test_the_patience_of_a_runtime(part):
-    with rt.Runtime(patience=0.02) as system:
+    with rt.Runtime(patience=0.5) as system:
         part = system.virtual_devices().add_slice(1)
         count, add = (rt.computation(lambda x: x + 1, part, name=n) for n in ("count", "add"))
         count.lower(X)
