@@ -32,7 +32,7 @@ class Program:
 
     def __init__(self, fn: Callable[..., Any], name: str | None = None):
         self.fn, self.name = fn, name or getattr(fn, "__name__", type(fn).__name__)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, Any] = {}
         self._graphs: dict[Any, Graph] = {}
         self._lock = threading.RLock()
 
@@ -54,6 +54,8 @@ class Program:
         plan = self._plans.get(key)
         if plan is None or not plan.fresh:
             plan = self._plan(key, args)
+        if type(plan) is not Plan:  # of a system whose controller is another process
+            return jax.tree.unflatten(plan.graph.out_tree, plan.start(leaves))
         system = _system(plan.graph)
         client = current_client(system)
         if client.runs:
@@ -70,7 +72,7 @@ class Program:
         leaves, tree = jax.tree.flatten(args)
         return self._graph((tree, *[_kind(leaf, self.name) for leaf in leaves]), args)
 
-    def compile(self, *args: Any) -> Plan:
+    def compile(self, *args: Any) -> Any:
         """Lowers and compiles ahead, also what may wake; running it later compiles nothing.
 
         Returns:
@@ -78,6 +80,9 @@ class Program:
         """
         leaves, tree = jax.tree.flatten(args)
         plan = self._plan((tree, *[_kind(leaf, self.name) for leaf in leaves]), args)
+        if type(plan) is not Plan:
+            plan.compile()
+            return plan
         for node in plan.graph.nodes:
             if node.conditional is not None and node.conditional.compile is not None:
                 node.conditional.compile()
@@ -87,11 +92,14 @@ class Program:
         """FLOPs and bytes by the compiler's count, of what is static."""
         return self.trace(*args).cost()
 
-    def _plan(self, key: Any, args: tuple[Any, ...]) -> Plan:
+    def _plan(self, key: Any, args: tuple[Any, ...]) -> Any:
         with self._lock:
             plan = self._plans.get(key)
             if plan is None or not plan.fresh:
-                plan = self._plans[key] = lower(self._graph(key, args))
+                graph = self._graph(key, args)
+                system = _system(graph)
+                own = isinstance(system, Runtime)
+                plan = self._plans[key] = lower(graph) if own else system.plan(self, graph, args)
             return plan
 
     def _graph(self, key: Any, args: tuple[Any, ...]) -> Graph:
@@ -145,9 +153,9 @@ def _kind(leaf: Any, where: str) -> Any:
     return shape.shape, shape.dtype
 
 
-def _system(graph: Graph) -> Runtime:
-    """The runtime of all its slices."""
-    found = None
+def _system(graph: Graph) -> Any:
+    """The runtime of all its slices, or the system that is attached to."""
+    found: Any = None
     for node in graph.nodes:
         if node.slice is not None:
             system = node.slice.system
