@@ -47,6 +47,17 @@ class Client:
                 value.release(f"its client {self.name!r} left")
         self.system.clients.pop(self.name, None)
 
+    def adopt(self, value: Value) -> None:
+        """A value of another client is this one's from now on, with the bytes that it holds."""
+        other, store = value._client, self.system.store
+        other.values.pop(id(value), None)
+        for held in value._held:
+            island = value._run.island_name(value._node)
+            store.note(island, other.name, -held)
+            store.note(island, self.name, held)
+        value._client = self
+        self.values[id(value)] = weakref.ref(value)
+
     def advance_others(self, but: Run | None = None) -> bool:
         """Sends what other runs of this client can send by now; whether there was any."""
         # A list: all of them are to go on.

@@ -329,6 +329,11 @@ class GangScheduler:
             self._retire()
             return self._gangs
 
+    @property
+    def waiting(self) -> int:
+        """Threads that wait for their client's turn."""
+        return len(self._waiting)
+
     def in_flight_names(self) -> list[str]:
         """The oldest node of each turn in flight."""
         with self._lock:
