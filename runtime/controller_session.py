@@ -1,0 +1,347 @@
+"""One client at the controller: what it sent, in order, and what it asked for.
+
+A thread reads; what is to be done in order is done by a second, in the name of the client; what
+only waits for results is done by others, so that it holds up nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from .attach_faults import pack_fault, unpack_fault
+from .attach_values import packed, tree_of
+from .attach_wire import Line
+from .branches import Branches
+from .errors import ProgramError, ValueReleased
+from .faults import bare
+from .ray_wire import from_wire
+from .values import Value
+from .waiting import fetched, is_gone, is_ready
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .controller import Controller
+
+# Threads that wait for results of one client.
+WAITING = 8
+# So many calls are acknowledged together, at most.
+TOGETHER = 8
+
+
+class Failed:
+    """In the place of a value that will never be, since its call failed."""
+
+    def __init__(self, error: BaseException):
+        self.packed = pack_fault(error)
+        bare(error)  # nothing of the call is kept alive by its frames
+
+    def error(self) -> BaseException:
+        """It, for one who asks."""
+        return unpack_fault(self.packed, "by the controller")
+
+
+class Session:
+    """A client's.
+
+    Attributes:
+        client: of the runtime, in whose name all is done.
+        line: to it.
+        heard: when it last gave a sign of life, by the monotonic clock.
+        since: when it came, in seconds since 1970.
+        calls: programs that it has called.
+    """
+
+    def __init__(self, controller: Controller, line: Line, client: Client):
+        self._controller, self.line, self.client = controller, line, client
+        self.heard, self.since, self.calls = time.monotonic(), time.time(), 0
+        # Values, arrays and banks by the client's number; by ours, which are below 0, what it
+        # took by name.
+        self._table: dict[int, Any] = {}
+        self._plans: dict[int, tuple[Any, Any, int]] = {}
+        self._work: queue.SimpleQueue[tuple[Callable[..., None], tuple] | None] = (
+            queue.SimpleQueue()
+        )
+        self._queued = self._done = self._last = 0
+        self._progress = threading.Condition()
+        self._waiting = ThreadPoolExecutor(WAITING, f"byways {client.name} waits")
+        self._closed = False
+        threading.Thread(target=self._in_order, name=f"byways {client.name}", daemon=True).start()
+
+    # Reading.
+
+    def run(self) -> None:
+        """Takes messages until the client leaves, or its line ends."""
+        try:
+            while True:
+                what, *rest = self.line.receive()
+                self.heard = time.monotonic()
+                if what == "leave":
+                    return
+                if what == "ask":
+                    number, question, *args = rest
+                    self._take_question(number, question, args)
+                elif what != "free" or rest[0]:
+                    self._enqueue(getattr(self, "_" + what), rest)
+        except (EOFError, OSError):
+            pass
+        finally:
+            self.close()
+
+    def _take_question(self, number: int, question: str, args: list[Any]) -> None:
+        if question in ("fetch", "finish"):
+            after = self._queued
+            with contextlib.suppress(RuntimeError):  # it has closed meanwhile
+                self._waiting.submit(self._answer, number, self._later, (question, after, args))
+        elif question == "ready":
+            self._answer(number, self._ready, args)
+        else:
+            ask = getattr(self, "_ask_" + question.replace(" ", "_"))
+            self._enqueue(self._answer, (number, ask, args))
+
+    def _enqueue(self, work: Callable[..., None], args: Any) -> None:
+        self._queued += 1
+        self._work.put((work, args))
+
+    def _in_order(self) -> None:
+        with self.client:
+            while (item := self._work.get()) is not None:
+                work, args = item
+                if not self._closed:
+                    try:
+                        work(*args)
+                    except Exception:  # a message that is none: its sender is not to be trusted
+                        self.line.close()
+                item = work = args = None
+                with self._progress:
+                    self._done += 1
+                    self._progress.notify_all()
+
+    def _answer(self, number: int, work: Callable[..., Any], args: Any) -> None:
+        try:
+            told = True, work(*args)
+        except Exception as error:
+            told = False, pack_fault(error)
+            bare(error)
+        with contextlib.suppress(OSError, ValueError):
+            self.line.send(("answer", number, *told))
+
+    # In order.
+
+    def _call(self, plan: int, handles: list[int], given: dict[int, Any], first: int) -> None:
+        self.calls += 1
+        try:
+            program, tree, count = self._plans[plan]
+            if isinstance(program, Failed):
+                raise program.error()
+            out = program(*jax.tree.unflatten(tree, self._leaves(handles, given)))
+            found = jax.tree.leaves(out)
+            if len(found) != count:
+                raise ProgramError(
+                    f"program {program.name!r} gives {count} results when its client traces it and "
+                    f"{len(found)} here: it must not depend on anything that changes"
+                )
+        except Exception as error:
+            self._fail(plan, first, error)
+        else:
+            self._table.update(enumerate(found, first))
+        self._acknowledge()
+
+    def _fail(self, plan: int, first: int, error: Exception) -> None:
+        failed = Failed(error)
+        count = self._plans[plan][2]
+        self._table.update((number, failed) for number in range(first, first + count))
+
+    def _plan(self, number: int, key: str, tree: bytes, count: int) -> None:
+        try:
+            program, structure = self._controller.programs.get(key).program, tree_of(tree)
+        except Exception as error:
+            program, structure = Failed(error), None
+        self._plans[number] = program, structure, count
+
+    def _put(self, part: int, handles: list[int], given: dict[int, Any], first: int) -> None:
+        try:
+            leaves = [
+                fetched(leaf.array() if isinstance(leaf, Value) else leaf)
+                for leaf in self._leaves(handles, given)
+            ]
+            found = self._controller.slices.get(part).put(leaves)
+        except Exception as error:
+            found = [Failed(error)] * len(handles)
+        self._table.update(enumerate(found, first))
+        self._acknowledge()
+
+    def _bank(self, number: int, tree: bytes, handles: list[int], given: dict[int, Any]) -> None:
+        try:
+            leaves = self._leaves(handles, given)
+            arrays = [leaf.array() if isinstance(leaf, Value) else leaf for leaf in leaves]
+            self._table[number] = Branches(jax.tree.unflatten(tree_of(tree), arrays))
+        except Exception as error:
+            self._table[number] = Failed(error)
+        self._acknowledge()
+
+    def _free(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._table.pop(number, None)
+
+    def _release(self, number: int, why: str) -> None:
+        found = self._table.pop(number, None)
+        if isinstance(found, Value):
+            found.release(why)
+
+    def _cancel(self, number: int) -> None:
+        found = self._table.get(number)
+        if isinstance(found, Value):
+            found.cancel()
+
+    def _acknowledge(self) -> None:
+        self._last += 1
+        if self._last % TOGETHER == 0 or self._work.empty():
+            with contextlib.suppress(OSError):
+                self.line.send(("done", self._last))
+
+    # Questions that are answered in order.
+
+    def _ask_slice(self, island: str | None, shape: dict[str, int]) -> tuple:
+        number = self._controller.slices.take(self, island, shape)
+        return self._controller.slices.told(number)
+
+    def _ask_islands(self) -> list[tuple]:
+        islands = self._controller.system.islands.values()
+        return [(i.name, [repr(device) for device in i.devices], i.lost) for i in islands]
+
+    def _ask_status(self) -> dict[str, Any]:
+        return self._controller.status()
+
+    def _ask_code(self, key: str) -> bool:
+        return self._controller.programs.has(self, key)
+
+    def _ask_new_code(self, key: str, payload: bytes) -> None:
+        self._controller.programs.add(self, key, payload)
+
+    def _ask_compile(self, plan: int, shapes: list[tuple]) -> None:
+        program, tree, _ = self._plans[plan]
+        if isinstance(program, Failed):
+            raise program.error()
+        leaves = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+        program.compile(*jax.tree.unflatten(tree, leaves))
+
+    def _ask_named(self, kind: str) -> list[str]:
+        if kind == "value":
+            return self._controller.names.names()
+        return sorted(self._controller.programs.names)
+
+    def _ask_unname(self, kind: str, name: str) -> None:
+        if kind == "value":
+            self._controller.names.delete(name)
+        else:
+            self._controller.programs.unname(name)
+
+    def _ask_name(
+        self, name: str, tree: bytes, handles: list[int], given: dict[int, Any], replace: bool
+    ) -> None:
+        self._controller.names.set(name, tree, self._leaves(handles, given), replace)
+
+    def _ask_take(self, name: str) -> tuple[bytes, list[tuple]]:
+        found = self._controller.names.get(name)
+        told = []
+        for leaf in found.leaves:
+            number = -self._controller.next_number()
+            self._table[number] = leaf
+            told.append((number, tuple(leaf.shape), leaf.dtype))
+        return found.tree, told
+
+    def _ask_name_program(self, name: str, key: str, replace: bool) -> None:
+        self._controller.programs.name(name, key, replace)
+
+    def _ask_code_of(self, name: str) -> tuple[str, bytes, list[tuple]]:
+        programs, slices = self._controller.programs, self._controller.slices
+        entry = programs.get(programs.key_of(name))
+        programs.has(self, entry.key)
+        for number in entry.slices:
+            slices.hold(self, number)
+        return entry.key, entry.payload, [slices.told(number) for number in entry.slices]
+
+    # Questions whose answers may take their time.
+
+    def _later(self, question: str, after: int, args: list[Any]) -> Any:
+        number, *rest = args
+        timeout = rest[0] if rest else None
+        with self._progress:
+            self._progress.wait_for(lambda: self._done >= after or self._closed, timeout)
+        value = self._found(number)
+        if question == "finish":
+            if isinstance(value, Value):
+                with self.client:
+                    value.finish()
+            return None
+        if isinstance(value, Value):
+            with self.client:
+                return packed(value.result(timeout))
+        return packed(fetched(value))
+
+    def _ready(self, number: int) -> bool:
+        if self._done < self._queued and number not in self._table:
+            return False
+        value = self._table.get(number)
+        if isinstance(value, Value):
+            return value.done()
+        return value is None or isinstance(value, Failed) or is_gone(value) or is_ready(value)
+
+    def _leaves(self, handles: list[int], given: dict[int, Any]) -> list[Any]:
+        """Arguments: what is here by number, and what was sent."""
+        return [
+            self._found(number) if number else _given(given[place])
+            for place, number in enumerate(handles)
+        ]
+
+    def _found(self, number: int) -> Any:
+        found = self._table.get(number)
+        if found is None:
+            raise ValueReleased(
+                f"value {number} of client {self.client.name!r} is not here any more: it was "
+                "released, or its handle is of an earlier attachment"
+            )
+        if isinstance(found, Failed):
+            raise found.error()
+        return found
+
+    @property
+    def held(self) -> int:
+        """How many values and arrays this client refers to."""
+        return len(self._table)
+
+    # The end.
+
+    def end(self, why: str) -> None:
+        """Tells the client that the controller does not serve it any more."""
+        with contextlib.suppress(OSError):
+            self.line.send(("end", why))
+        self.line.close()
+
+    def close(self) -> None:
+        """The client has left, or is dead: frees what has no name. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.line.close()
+        self.client.close()
+        self._work.put(None)
+        with self._progress:
+            self._progress.notify_all()
+        self._waiting.shutdown(wait=False, cancel_futures=True)
+        self._controller.left(self)
+        self._table.clear()
+        self._plans.clear()
+
+
+def _given(wire: Any) -> Any:
+    """What was sent, for a program: random keys are made here, NumPy goes on as it is."""
+    return from_wire(wire) if isinstance(wire, tuple) else wire
