@@ -140,7 +140,7 @@ class Lowered:
     def split(self, *args: Any) -> tuple[Any, ...]:
         """The arguments with experts apart, each on its device (`PerExpert`); bit for bit."""
         flat = self.tree.flatten_up_to(args)
-        homes = self.devices
+        homes = self.slices
         flat = [split_experts(x, homes) if i in self.experts else x for i, x in enumerate(flat)]
         return jax.tree.unflatten(self.tree, flat)
 

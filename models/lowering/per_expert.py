@@ -54,15 +54,22 @@ class PerExpert:
         blank: Any = (
             None if all(p is not None for p in parts) else jnp.zeros(some.shape, some.dtype)
         )
-        return jnp.stack([blank if p is None else jax.device_put(p, home) for p in parts])
+        # Some may be on islands of other processes.
+        return jnp.stack(
+            [blank if p is None else jax.device_put(jnp.asarray(p), home) for p in parts]
+        )
 
 
-def split_experts(stacked: Array, devices: Sequence[runtime.Device]) -> PerExpert:
-    """(E, …) as E arrays, bit for bit, dealt out to the devices in turn."""
-    arrays = {
-        e: jax.device_put(stacked[e], devices[e % len(devices)]) for e in range(stacked.shape[0])
-    }
+def split_experts(
+    stacked: Array, homes: Sequence[runtime.Device] | Sequence[runtime.Slice]
+) -> PerExpert:
+    """(E, …) as E arrays, bit for bit, dealt out to devices or slices in turn."""
+    arrays = {e: _put(stacked[e], homes[e % len(homes)]) for e in range(stacked.shape[0])}
     return PerExpert(arrays, stacked.shape[0])
+
+
+def _put(array: Array, home: runtime.Device | runtime.Slice) -> Any:
+    return home.put(array) if isinstance(home, runtime.Slice) else jax.device_put(array, home)
 
 
 class ExpertWeights:
