@@ -11,6 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .attach_client import attach as attach
+    from .attach_errors import AttachError as AttachError
+    from .attach_errors import ControllerGone as ControllerGone
+    from .attach_errors import NameTaken as NameTaken
+    from .attach_errors import NameUnknown as NameUnknown
+    from .attach_errors import VersionMismatch as VersionMismatch
+    from .attach_find import Watched as Watched
+    from .attach_state import ClusterFile as ClusterFile
+    from .attach_state import cluster_alive as cluster_alive
+    from .attach_state import cluster_path as cluster_path
+    from .attach_state import forget_cluster as forget_cluster
+    from .attach_state import read_cluster as read_cluster
+    from .attach_system import Attached as Attached
     from .autodiff import value_and_grad as value_and_grad
     from .branches import Branches as Branches
     from .branches import OnDemand as OnDemand
@@ -33,6 +46,8 @@ if TYPE_CHECKING:
     from .cold_writer import write_cold as write_cold
     from .computations import Computation as Computation
     from .computations import computation as computation
+    from .controller import Controller as Controller
+    from .controller_settings import ControllerSettings as ControllerSettings
     from .devices import Device as Device
     from .errors import Cancelled as Cancelled
     from .errors import IslandLost as IslandLost
@@ -95,6 +110,23 @@ if TYPE_CHECKING:
     from .waking import awake_groups as awake_groups
 
 _FILES = {
+    "attach_client": ["attach"],
+    "attach_errors": [
+        "AttachError",
+        "ControllerGone",
+        "NameTaken",
+        "NameUnknown",
+        "VersionMismatch",
+    ],
+    "attach_find": ["Watched"],
+    "attach_state": [
+        "ClusterFile",
+        "cluster_alive",
+        "cluster_path",
+        "forget_cluster",
+        "read_cluster",
+    ],
+    "attach_system": ["Attached"],
     "autodiff": ["value_and_grad"],
     "branches": ["Branches", "OnDemand", "Sparse"],
     "carried_errors": ["carried_error", "error_arrays"],
@@ -110,6 +142,8 @@ _FILES = {
     "cold_file": ["MappedFile", "Part"],
     "cold_writer": ["write_cold"],
     "computations": ["Computation", "computation"],
+    "controller": ["Controller"],
+    "controller_settings": ["ControllerSettings"],
     "devices": ["Device"],
     "errors": [
         "Cancelled",

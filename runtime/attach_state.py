@@ -90,7 +90,7 @@ def write_cluster(found: ClusterFile) -> Path:
 
 
 def read_cluster(name: str = DEFAULT) -> ClusterFile:
-    """What is written of a cluster, which may be dead by now (`is_alive`).
+    """What is written of a cluster, which may be dead by now (`cluster_alive`).
 
     Raises:
         AttachError: nothing is, or nothing that can be read.
@@ -114,16 +114,16 @@ def read_cluster(name: str = DEFAULT) -> ClusterFile:
         ) from None
 
 
-def is_alive(name: str) -> bool:
+def cluster_alive(name: str) -> bool:
     """Whether a controller of this name lives on this machine: it holds the lock then."""
-    lock = hold(name)
+    lock = hold_cluster(name)
     if lock is None:
         return True
     lock.close()
     return False
 
 
-def hold(name: str) -> IO[str] | None:
+def hold_cluster(name: str) -> IO[str] | None:
     """The lock of a cluster, to be held as long as its controller lives; None if another has it.
 
     The kernel's (`flock`): a killed process leaves none behind.
@@ -139,7 +139,7 @@ def hold(name: str) -> IO[str] | None:
     return file
 
 
-def forget(name: str, pid: int | None = None) -> bool:
+def forget_cluster(name: str, pid: int | None = None) -> bool:
     """Removes a cluster's file, of this process id if one is given; whether there was one."""
     path = cluster_path(name)
     with contextlib.suppress(AttachError):

@@ -7,10 +7,10 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
-from .attach_errors import AttachError, ControllerGone
 from .attach_exchange import Exchange
-from .attach_state import DEFAULT, ClusterFile, is_alive, read_cluster, this_host
-from .attach_wire import Line, connect, greet, versions
+from .attach_find import found, reached
+from .attach_state import DEFAULT, this_host
+from .attach_wire import Line, greet, versions
 
 if TYPE_CHECKING:
     from .attach_system import Attached
@@ -47,7 +47,7 @@ def attach(
         ControllerGone: its controller is dead or nobody listens there.
         VersionMismatch: it is of another Python, JAX or Byways.
     """
-    where, token = _found(address, cluster, token)
+    where, token = found(address, cluster, token)
     line = reached(where, token, cluster if address is None else None, patience)
     return entered(line, token, where, name=name, weight=weight, priority=priority)
 
@@ -64,55 +64,6 @@ def entered(line: Line, token: str, where: str, **asked: Any) -> Attached:
         line.close()
         raise
     return Attached(Exchange(line, told["name"], where))
-
-
-def reached(where: str, token: str, cluster: str | None, patience: float = 10.0) -> Line:
-    """A line to a controller.
-
-    Args:
-        where: its address.
-        token: the cluster's.
-        cluster: whose file told the address; None is nobody's.
-        patience: seconds.
-
-    Raises:
-        ControllerGone: it is not there.
-    """
-    try:
-        return connect(where, patience)
-    except ControllerGone as error:
-        if cluster is None:
-            raise
-        if _is_here(read_cluster(cluster)) and not is_alive(cluster):
-            option = "" if cluster == DEFAULT else f" --name {cluster}"
-            raise ControllerGone(
-                f"the cluster {cluster!r} is dead: its controller ended without word, and left its "
-                f"file. `byways cluster up{option}` starts another"
-            ) from None
-        raise ControllerGone(f"{error}; the file of cluster {cluster!r} says so") from None
-
-
-def _found(address: str | None, cluster: str, token: str | None) -> tuple[str, str]:
-    token = token or os.environ.get("BYWAYS_TOKEN")
-    if address is None:
-        found = read_cluster(cluster)
-        return found.address, token or found.token
-    if token is None:
-        try:
-            found = read_cluster(cluster)
-        except AttachError:
-            found = None
-        if found is None or found.address != address:
-            raise AttachError(
-                f"a controller at {address!r} wants its cluster's token: give token=…, or set "
-                "BYWAYS_TOKEN; it is in the cluster's file on its machine"
-            )
-        token = found.token
-    return address, token
-
-
-def _is_here(found: ClusterFile) -> bool:
-    return found.host == this_host()
 
 
 def _usual_name() -> str:
