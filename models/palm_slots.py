@@ -7,7 +7,6 @@ What a row makes is what `generate` makes of its prompt alone.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -101,7 +100,8 @@ def read_prompt(
     index = jnp.arange(slots, dtype=jnp.int32)
     real = index < length
     mask = (index <= index[:, None]) & real
-    logits, caches = Palm(config).apply(
+    logits, caches = _extend(
+        config,
         params,
         tokens[None],
         index[None],
@@ -110,7 +110,6 @@ def read_prompt(
         empty_caches(config, 1, slots),
         0,
         (length - 1)[None],
-        method="extend",
     )
     keys = jax.random.wrap_key_data(key[None])
     first = sample_each(keys, logits, temperature[None], top_k[None])[0]
@@ -165,8 +164,9 @@ def step_slots(config: PalmConfig, params: Any, slots: Slots) -> tuple[Slots, In
     active = slots.left > 0
     room = slots.keys.shape[1]
     mask = (jnp.arange(room) <= slots.position[:, None])[:, None]
-    extend = functools.partial(Palm(config).apply, params, method="extend")
-    logits, caches = extend(
+    logits, caches = _extend(
+        config,
+        params,
         slots.token[:, None],
         slots.position[:, None],
         mask,
@@ -187,3 +187,8 @@ def step_slots(config: PalmConfig, params: Any, slots: Slots) -> tuple[Slots, In
         left=jnp.where(token == slots.end, 0, slots.left - 1) * one,
     )
     return after, jnp.where(active, token, -1)
+
+
+def _extend(config: PalmConfig, params: Any, *given: Any) -> tuple[Array, tuple[KeyValues, ...]]:
+    found: Any = Palm(config).apply(params, *given, method="extend")
+    return found
