@@ -154,6 +154,15 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "[NAME …] [--json] [--figures DIR]",
         "run programs on up to 2,048 devices that are not there",
     ),
+    "cluster": {
+        "up": Command(
+            "cluster_up",
+            "[--islands N] [--devices N] [--local]",
+            "start islands that stay, for notebooks to attach to",
+        ),
+        "status": Command("cluster_status", "[--once] [--json]", "look at a cluster, live"),
+        "down": Command("cluster_down", "", "end a cluster and all that was started for it"),
+    },
     "doctor": Command("doctor", "", "print versions, devices, caches, data found"),
 }
 

@@ -332,6 +332,27 @@ def upcycle(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def cluster_up(arguments: Sequence[str]) -> int:
+    """`byways cluster up [--islands N] [--devices N] [--local]`"""
+    from .cli_cluster import cluster_up as run
+
+    return run(arguments)
+
+
+def cluster_status(arguments: Sequence[str]) -> int:
+    """`byways cluster status [--once] [--json]`"""
+    from .cli_cluster import cluster_status as run
+
+    return run(arguments)
+
+
+def cluster_down(arguments: Sequence[str]) -> int:
+    """`byways cluster down`"""
+    from .cli_cluster import cluster_down as run
+
+    return run(arguments)
+
+
 def doctor(arguments: Sequence[str]) -> int:
     """`byways doctor`"""
     parse(NoOptions, arguments, "byways doctor")
