@@ -124,9 +124,7 @@ def test_a_writer_that_is_lost_hands_its_requests_on_and_nothing_changes():
         late = engine.submit(PROMPTS[0], steps=40)
         next(late.stream(60.0))
         system.lose_island("island2")
-        with pytest.raises(
-            ServingError, match="no island is left to make tokens.*island1.*island2"
-        ):
+        with pytest.raises(ServingError, match=r"no island is left to make tokens.*1.*2"):
             late.result(60.0)
         with pytest.raises(ServingError, match="no island is left"):
             engine.submit(PROMPTS[0], steps=2).result(60.0)
