@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,6 +41,16 @@ def bare(error: BaseException) -> BaseException:
         seen.__traceback__ = None
         seen = seen.__cause__ or seen.__context__
     return error
+
+
+def tell_all(listeners: Sequence[Callable[[str], None]], island: str) -> None:
+    """Calls each with the name of an island that is lost; an error of one is a warning."""
+    for tell in list(listeners):
+        try:
+            tell(island)
+        except Exception as error:  # the others are to be told, too
+            text = f"who is told that island {island!r} is lost fails: {said(error)}"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def again(error: BaseException) -> BaseException:

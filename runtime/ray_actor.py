@@ -12,7 +12,13 @@ from typing import Any
 # and compilation must not wait for them. And the group of each method, which callers say: Ray finds
 # a method's own by a name that decorators may change.
 GROUPS = {"messages": 1, "news": 1, "mail": 1, "questions": 4}
-GROUP_OF = {"take_message": "messages", "news": "news", "deliver": "mail", "lose": "mail"}
+GROUP_OF = {
+    "take_message": "messages",
+    "news": "news",
+    "deliver": "mail",
+    "meet": "mail",
+    "lose": "mail",
+}
 # The least that XLA's pools have. They also copy what is sent and received: on as many threads as
 # cores, what another island waits for would go only when nothing is left to compute.
 THREADS = 8
@@ -46,9 +52,13 @@ class IslandActor:
 
     def hello(self, peers: dict[str, Any]) -> dict[str, Any]:
         """Makes the other islands known; tells of this one."""
-        self._peers.update(peers)
+        self.meet(peers)
         kinds = [device.platform for device in self._host.devices]
         return {"pid": os.getpid(), "devices": kinds}
+
+    def meet(self, peers: dict[str, Any]) -> None:
+        """Makes islands known that were not there before."""
+        self._peers.update(peers)
 
     def take_message(self, number: int, first: int, ops: list[tuple]) -> None:
         self._host.take_message(number, first, ops)
@@ -61,6 +71,7 @@ class IslandActor:
 
     def lose(self, name: str, packed: tuple) -> None:
         self._host.lose(name, packed)
+        self._peers.pop(name, None)
 
     def fetch(self, number: int) -> tuple:
         return self._host.fetch(number)
@@ -76,7 +87,9 @@ class IslandActor:
         return self._host.held()
 
     def _post(self, to: str, key: str, wires: Any) -> None:
-        tell(self._peers[to], "deliver")(key, wires)
+        peer = self._peers.get(to)
+        if peer is not None:  # else it is gone
+            tell(peer, "deliver")(key, wires)
 
 
 def cores_here() -> int:

@@ -95,9 +95,19 @@ class Outbox:
     """
 
     def __init__(
-        self, name: str, line: Line, on_lost: Callable[[Outbox], None], peer: str | None = None
+        self,
+        name: str,
+        line: Line,
+        on_lost: Callable[[Outbox], None],
+        peer: str | None = None,
+        losing: Callable[[Outbox], None] = lambda _: None,
     ):
-        self.name, self.line, self._on_lost = name, line, on_lost
+        """Args:
+        name, line, peer: see above.
+        on_lost: called once, by whoever notices that the island is gone.
+        losing: called before anybody else knows; must return at once.
+        """
+        self.name, self.line, self._on_lost, self._losing = name, line, on_lost, losing
         self.peer = peer or name
         self.lock = threading.RLock()
         self.freed: deque[int] = deque()
@@ -182,6 +192,7 @@ class Outbox:
             return self.line.ask(what, *args)
         except IslandLost as error:
             self.lose(error)
+            self.check()  # it may be known for another reason already
             raise
 
     def fetch(self, number: int) -> Any:
@@ -239,6 +250,8 @@ class Outbox:
             if self.lost is not None:
                 return
             error.__traceback__ = None
+            if not self._stopped:
+                self._losing(self)
             self.lost = error
             self._changed.notify_all()
         if not self._stopped:

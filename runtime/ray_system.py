@@ -10,6 +10,8 @@ from .ray_arrays import RayArray
 from .ray_backend import RayBackend
 from .ray_cluster import RayIslands
 from .ray_devices import RayDevice
+from .ray_hosts import Hosts
+from .resources import Island
 from .scheduler import GangScheduler, Turn
 from .system import Runtime
 
@@ -50,7 +52,8 @@ class RayRuntime(Runtime):
         *,
         devices: int = 1,
         address: str | None = None,
-        hosts: RayIslands | None = None,
+        hosts: Hosts | None = None,
+        silence: float = 10.0,
         **options: Any,
     ):
         """Args:
@@ -58,6 +61,7 @@ class RayRuntime(Runtime):
             devices: CPU devices of each; of other hardware an island has what Ray gives it.
             address: of a running Ray; by default one is started on this machine, for itself alone.
             hosts: islands that are there already; they are left as they are when this closes.
+            silence: seconds, as of `RayIslands`; `hosts` have their own.
             options: as of a `Runtime`.
 
         Raises:
@@ -66,27 +70,76 @@ class RayRuntime(Runtime):
         self._own = hosts is None
         if hosts is None:
             count = islands if isinstance(islands, int) else len(islands)
-            hosts = RayIslands(count, devices=devices, address=address)
+            hosts = RayIslands(count, devices=devices, address=address, silence=silence)
         self.hosts = hosts
         named = hosts.devices if isinstance(islands, int) else islands
+        self._backend = RayBackend()
+        self._losing: dict[Any, list[str]] = {}  # islands whose loss is not told yet, by outbox
         try:
-            super().__init__(named, backend=RayBackend(), **options)
+            super().__init__(named, backend=self._backend, **options)
         except BaseException:
             if self._own:
                 hosts.close()
             raise
-        window, fair = options.get("window", 16), options.get("fair", True)
-        self.schedulers = {
-            name: RayScheduler(_outbox(island.devices[0]), island, window, fair)
-            for name, island in self.islands.items()
-        }
         hosts.used_by(self)
 
+    def restart_island(self, name: str) -> None:
+        """As of a `Runtime`, by a new process in the place of the old one, which is ended if it is
+        there. Waits for it as long as the hosts' patience says.
+
+        Raises:
+            SliceError: no such island.
+            IslandLost: the process does not come, and why; the island stays lost.
+        """
+        self.hosts.restart(_outbox(self.resources.island(name).devices[0]).name)
+
+    def add_island(self, name: str, devices: int | Sequence[RayDevice] = 1) -> None:
+        """As of a `Runtime`.
+
+        Args:
+            name: not yet taken.
+            devices: CPU devices of a process that is started for it; or devices of `hosts`.
+
+        Raises:
+            SliceError: the name is taken.
+            RayMissing: there is no room for it, or it does not come.
+        """
+        if isinstance(devices, int):
+            if name not in self.islands and name not in self.hosts.devices:
+                self.hosts.add(name, devices=devices)
+            devices = self.hosts.devices.get(name, [])
+        super().add_island(name, devices)
+
+    def remove_island(self, name: str) -> None:
+        """As of a `Runtime`; ends the process, if it was started for this runtime."""
+        super().remove_island(name)
+        if self._own:
+            self.hosts.remove(name)
+
+    def outbox_losing(self, outbox: Any) -> None:
+        """One of the processes is gone; who waits for it is not told yet."""
+        lost = [name for name in self._islands_of(outbox) if self.resources.lose(name)]
+        self._losing[outbox] = lost
+
     def outbox_lost(self, outbox: Any) -> None:
-        """One of the processes is gone."""
-        for name, island in self.islands.items():
-            if not island.lost and any(_outbox(d) is outbox for d in island.devices):
-                self.lose_island(name)
+        """One of the processes is gone, and that is known."""
+        for name in self._losing.pop(outbox, ()):
+            self._gone(name)
+
+    def outbox_back(self, old: Any, devices: Sequence[RayDevice]) -> None:
+        """A process is there in the place of one that is gone."""
+        for name in self._islands_of(old):
+            self.lose_island(name)
+            before: Any = self.islands[name].devices
+            self._restore(name, [devices[device.index] for device in before])
+        self._backend.forget(old)
+
+    def _islands_of(self, outbox: Any) -> list[str]:
+        found = list(self.islands.items())
+        return [name for name, island in found if _outbox(island.devices[0]) is outbox]
+
+    def _scheduler(self, island: Island) -> RayScheduler:
+        return RayScheduler(_outbox(island.devices[0]), island, self._window, self._fair)
 
     def close(self) -> None:
         """As of a `Runtime`; ends the processes that were started for it."""

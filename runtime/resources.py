@@ -234,17 +234,22 @@ class ResourceManager:
             self.lose(island)
             del self.islands[island]
 
-    def lose(self, island: str) -> None:
-        """Marks an island as gone: no program on it can be lowered until it is restored."""
+    def lose(self, island: str) -> bool:
+        """Marks an island as gone: no program on it can be lowered until it is restored.
+
+        Returns:
+            whether it was there before.
+        """
         with self._lock:
             place = self.island(island)
             if place.lost:
-                return
+                return False
             place.lost = True
             place.losses += 1
             for part in self._slices:
                 if part.island is place:
                     part.version += 1
+            return True
 
     def restore(self, island: str, devices: Sequence[Device] | None = None) -> None:
         """A lost island is there again, and its slices stand on the devices where they stood.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import Cancelled, RuntimeFault, ValueReleased
+from .errors import Cancelled, RuntimeFault, RunTimeout, ValueReleased
 from .faults import again, bare, blame, check_finite
 from .waiting import is_partly_gone, wait_ready
 
@@ -66,7 +66,7 @@ class Sent:
         """Waits until something in flight ends, well or not."""
         try:
             wait_ready(array, patience, lambda: self.node_name(node))
-        except RuntimeFault:
+        except RunTimeout:
             raise
         except Exception:
             pass  # `look` keeps it, and who asks for the result is told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax
 from .backend import LOCAL, Backend
 from .client import Client
 from .devices import Device
+from .faults import tell_all
 from .resources import Island, ResourceManager, Slice, VirtualDeviceSet
 from .scheduler import GangScheduler
 from .store import Store
@@ -130,16 +130,8 @@ class Runtime:
         Raises:
             SliceError: no such island.
         """
-        if self.resources.island(name).lost:
-            return
-        self.resources.lose(name)
-        self._lose_what_was_there()
-        for tell in list(self._to_tell):
-            try:
-                tell(name)
-            except Exception as error:  # others are to be told, too
-                said = f"{type(error).__name__}: {error}"
-                warnings.warn(f"on_lost of island {name!r}: {said}", RuntimeWarning, stacklevel=2)
+        if self.resources.lose(name):
+            self._gone(name)
 
     def restart_island(self, name: str) -> None:
         """A lost island is there again, its slices stand on it as they stood, and programs are
@@ -192,12 +184,7 @@ class Runtime:
             what takes it off again.
         """
         self._to_tell.append(tell)
-
-        def forget() -> None:
-            if tell in self._to_tell:
-                self._to_tell.remove(tell)
-
-        return forget
+        return lambda: self._to_tell.remove(tell) if tell in self._to_tell else None
 
     def _scheduler(self, island: Island) -> GangScheduler:
         return GangScheduler(island, self._window, self._fair)
@@ -219,6 +206,11 @@ class Runtime:
             for run in list(client.runs):
                 run.finish()
         self.drain()
+
+    def _gone(self, name: str) -> None:
+        """An island was lost just now."""
+        self._lose_what_was_there()
+        tell_all(self._to_tell, name)
 
     def _lose_what_was_there(self) -> None:
         for client in self._everyone():

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import queue
 import threading
 
 import jax
 from byways.runtime.errors import IslandLost
-from byways.runtime.ray_devices import RayDevice
+from byways.runtime.ray_hosts import Hosts, Started
 from byways.runtime.ray_island import IslandHost
-from byways.runtime.ray_outbox import Outbox
-from byways.runtime.ray_wire import pack_error
 
 from byways import runtime as rt
-
-_numbers = itertools.count(1000)
 
 
 class Near:
@@ -31,82 +26,72 @@ class Near:
         self.messages.put(pickle.dumps(message))
 
     def ask(self, what, *args):
-        if self.dead.is_set():
-            raise IslandLost(f"island {self.name!r} is lost: it was killed")
+        self._check()
         found = getattr(self.host, what)(*args)
+        self._check()
         return pickle.loads(pickle.dumps(found))
 
+    def kill(self):
+        self.dead.set()
+        self.messages.put(b"")
+
+    def _check(self):
+        if self.dead.is_set():
+            raise IslandLost(f"island {self.name!r} is lost: it was killed")
+
     def _run(self):
-        while not self.dead.is_set():
-            self.host.take_message(*pickle.loads(self.messages.get()))
+        while True:
+            message = self.messages.get()
+            if self.dead.is_set():
+                return
+            self.host.take_message(*pickle.loads(message))
 
 
-class NearIslands(rt.RayIslands):
-    """As `RayIslands`, of hosts that share this process's devices out."""
+class NearIslands(Hosts):
+    """As `RayIslands`, of hosts that share this process's devices out.
+
+    Attributes:
+        hosts, lines: of each island that is there, by name.
+        refuses: why no process starts any more; None while they do.
+    """
 
     def __init__(self, islands=2, devices=1):
-        self.hosts, self.lines, self.outboxes, self.devices = {}, {}, {}, {}
-        self._runtimes = []
-        for n in range(islands):
-            name = f"island{n}"
-            mine = (jax.devices() * islands)[n * devices : (n + 1) * devices]
-            host = self.hosts[name] = IslandHost(name, mine, self._post)
-            self.lines[name] = Near(name, host)
-            outbox = self.outboxes[name] = Outbox(name, self.lines[name], self._lost)
-            self.devices[name] = [
-                RayDevice(outbox, index, next(_numbers), "cpu") for index in range(devices)
-            ]
-
-    def _post(self, to, key, wires):
-        self.hosts[to].deliver(key, wires)
-
-    def used_by(self, system):
-        self._runtimes.append(system)
+        super().__init__(patience=10.0)
+        self.hosts, self.lines, self.refuses = {}, {}, None
+        self._there, self._shares = {}, {}
+        self._begin([f"island{n}" for n in range(islands)], devices, None)
 
     def kill(self, name):
         """As if its process had been killed."""
-        self.lines[name].dead.set()
-
-    def held(self):
-        return {name: outbox.ask("held") for name, outbox in self.outboxes.items()}
-
-    def _lost(self, outbox):
-        for name, host in self.hosts.items():
-            if name != outbox.name:
-                host.lose(outbox.name, pack_error(outbox.lost))
-        for system in self._runtimes:
-            system.outbox_lost(outbox)
-
-    def close(self):
-        for name, outbox in self.outboxes.items():
-            outbox.stop()
-            self.kill(name)
-            outbox.join()
-            self.hosts[name].close()
+        self.lines[name].kill()
 
     def runtime(self, **options):
         return rt.RayRuntime(hosts=self, **options)
 
+    def _start(self, peers, devices, end):
+        if self.refuses is not None:
+            raise self.refuses
+        started = {}
+        for name, peer in peers.items():
+            first = self._shares.setdefault(name, len(self._shares)) * devices
+            mine = (jax.devices() * (1 + first + devices))[first : first + devices]
+            host = self.hosts[name] = IslandHost(name, mine, self._post)
+            line = self.lines[name] = Near(name, host)
+            self._there[peer] = host, line
+            started[name] = Started(line, 0, ("cpu",) * devices)
+        return started
 
-def runtimes_on(hosts):
-    """What stands for `rt.Runtime` where its islands are to be of `hosts`, with the same devices.
+    def _end(self, peer):
+        host, line = self._there.pop(peer, (None, None))
+        if host is not None:
+            line.kill()
+            host.close()
 
-    Args:
-        hosts: with as many devices each as this process has.
-    """
-    plain = rt.Runtime
+    def _say_lost(self, peer, packed):
+        for other, (host, _) in list(self._there.items()):
+            if other != peer:
+                host.lose(peer, packed)
 
-    def make(islands=None, **options):
-        if "backend" in options or not isinstance(islands, dict | None):
-            return plain(islands, **options)
-        names = list(hosts.devices)
-        if islands is None:
-            found = {"local": hosts.devices[names[0]]}
-        else:
-            found = {
-                name: [hosts.devices[names[n % len(names)]][device.id] for device in devices]
-                for n, (name, devices) in enumerate(islands.items())
-            }
-        return rt.RayRuntime(found, hosts=hosts, **options)
-
-    return make
+    def _post(self, to, key, wires):
+        if to in self._there:
+            self._there[to][0].deliver(key, wires)

@@ -112,7 +112,7 @@ def test_who_wants_to_know_is_told_once_for_each_loss():
 
         system.restart_island("there")
         system.on_lost(ill)
-        with pytest.warns(RuntimeWarning, match="on_lost of island 'there': KeyError"):
+        with pytest.warns(RuntimeWarning, match="told that island 'there' is lost fails: KeyError"):
             system.lose_island("there")
 
 

@@ -46,11 +46,11 @@ NOT_YET = (
 def a_ray():
     """One for all tests here, at an address: starting one takes longer than using it."""
     ray = pytest.importorskip("ray")
-    from byways.runtime import ray_cluster
+    from byways.runtime import ray_start
 
     started = not os.environ.get("BYWAYS_TEST_RAY")
     if started:
-        ray_cluster._start(ray, 6, None)
+        ray_start.start_ray(ray, 6, None)
         os.environ["BYWAYS_TEST_RAY"] = ray.get_runtime_context().gcs_address
     yield
     ray.shutdown()
