@@ -56,7 +56,7 @@ def value_and_grad(
     inner = fn if isinstance(fn, Program) else Program(fn)
     given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     # One for each graph: so that its backward computations are compiled once.
-    known = _Known()
+    known: dict[int, _Differentiated] = {}
 
     def both(*args: Any) -> Any:
         made = builder()
@@ -84,14 +84,8 @@ def value_and_grad(
             trees.append(jax.tree.unflatten(jax.tree.structure(args[n]), own))
         return out, trees[0] if isinstance(argnums, int) else tuple(trees)
 
-    return Program(both, name=f"{inner.name} and gradients")
-
-
-class _Known(dict[int, "_Differentiated"]):
-    """By the graph's identity, which is another's in another process: it does not travel."""
-
-    def __reduce__(self) -> Any:
-        return _Known, ()
+    recipe = value_and_grad, (inner, argnums), {"has_aux": has_aux, "save": save}
+    return Program(both, f"{inner.name} and gradients", recipe)
 
 
 def _check_results(graph: Graph, has_aux: bool) -> None:

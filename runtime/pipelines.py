@@ -117,7 +117,8 @@ def pipeline(
                 cotangents[s - 1, m] = dx
         return mean(losses), tuple(grads)
 
-    return Program(step, name=name)
+    options = {"micro_batches": micro_batches, "schedule": schedule, "name": name}
+    return Program(step, name, (pipeline, (stages, slices, loss), options))
 
 
 def _cutter(micro_batches: int) -> Callable[[Any], list[Any]]:

@@ -28,10 +28,18 @@ class Program:
     Attributes:
         fn: a function of pytrees that calls computations, programs and switches.
         name: in errors and traces.
+        recipe: of a program that was made of others: what made it, its arguments and its options,
+            by which it is made again elsewhere.
     """
 
-    def __init__(self, fn: Callable[..., Any], name: str | None = None):
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        recipe: tuple[Callable[..., Any], tuple, dict[str, Any]] | None = None,
+    ):
         self.fn, self.name = fn, name or getattr(fn, "__name__", type(fn).__name__)
+        self.recipe = recipe
         self._plans: dict[Any, Any] = {}
         self._graphs: dict[Any, Graph] = {}
         self._lock = threading.RLock()
