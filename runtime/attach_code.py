@@ -92,7 +92,7 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is Program:
-            return Program, (obj.fn, obj.name)
+            return (Program, (obj.fn, obj.name)) if obj.recipe is None else (_made, obj.recipe)
         if kind is Computation:
             given = obj.fn, obj.slice, obj.name, obj.donate, obj.in_specs, obj.out_specs
             return _computation, given
@@ -136,6 +136,10 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         return self._slice_of(pid)
+
+
+def _made(make: Callable[..., Program], args: tuple, options: dict[str, Any]) -> Program:
+    return make(*args, **options)
 
 
 def _computation(fn: Any, part: Any, name: str, donate: Any, ins: Any, outs: Any) -> Computation:
@@ -194,7 +198,12 @@ def _is_users(name: str, module: Any) -> bool:
         return False
     if name == "byways" or name.startswith("byways.") or name != module.__name__:
         return False
-    return not os.path.realpath(file).startswith(_installed())
+    return not _is_installed(file)
+
+
+@functools.cache
+def _is_installed(file: str) -> bool:
+    return os.path.realpath(file).startswith(_installed())
 
 
 @functools.cache
