@@ -75,8 +75,8 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     ),
     "generate": Command(
         "generate",
-        "RUN_OR_FOLDER PROMPT [--temperature T]",
-        "let a decoder go on with a text",
+        "RUN_OR_FOLDER PROMPT|--prompts FILE [--islands N]",
+        "let a decoder go on with a text, or with many",
     ),
     "presets": Command("presets", "", "list the presets"),
     "config": {

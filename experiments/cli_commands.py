@@ -34,10 +34,13 @@ class TrainOptions(Generic[C]):
     Attributes:
         config: every value of the experiment, by its dotted name.
         run: the run's folder; by default runs/PRESET, with a hash of what you override.
+        cluster: with `--islands N`, where they are started: the address of a running Ray, or
+            `auto`; by default processes on this machine. `local` takes devices of this process.
     """
 
     config: Annotated[C, tyro.conf.arg(name="")]
     run: Path | None = None
+    cluster: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,11 @@ def train(arguments: Sequence[str]) -> int:
     start = with_model_of(base, source)
     options = _parse(TrainOptions, rest, f"byways train {name}", start)
     config = check(options.config)
+    if options.cluster is not None and config.islands is None:
+        raise UsageError(
+            f"--cluster {options.cluster} says where islands are, but there are none: "
+            "add --islands N"
+        )
     folder = options.run or default_run_folder(name, config, base)
     # Before JAX is imported, so that a mistake costs no seconds; `train` looks again.
     RunFolder(folder).check_start(config)
@@ -101,7 +109,7 @@ def train(arguments: Sequence[str]) -> int:
 
     from .train import train as train_run
 
-    train_run(config, folder, preset=name)
+    train_run(config, folder, preset=name, cluster=options.cluster)
     print(f"trained: {folder}; next: byways evaluate {folder}, then byways report {folder}")
     return 0
 
@@ -177,7 +185,7 @@ def few_shot(arguments: Sequence[str]) -> int:
 
 def generate(arguments: Sequence[str]) -> int:
     """`byways generate RUN_OR_FOLDER PROMPT [options]`"""
-    from .cli_use import generate as run
+    from .cli_generate import generate as run
 
     return run(arguments)
 

@@ -1,4 +1,4 @@
-"""`byways few-shot` and `byways generate`: what a trained model is good for."""
+"""`byways few-shot`: what a trained model's features are good for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from ..datasets import ImageDataConfig
 from .cli_options import parse, pick_name
@@ -114,88 +112,3 @@ def _check_images(source: Source) -> None:
             "or a two_tower (all of it, or its images' part)"
             + ("; for texts there is `byways generate`" if source.kind == "palm" else ""),
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class GenerateOptions:
-    """Let a decoder go on with a text, up to where it ends the text itself.
-
-    Attributes:
-        source: a run of language, or a PaLM's folder.
-        prompt: the beginning; "" lets the model begin.
-        steps: tokens to make at most; by default as many as fit, 64 at most.
-        temperature: 0 takes the likeliest token each time, 1 draws by the model's probabilities.
-        top_k: draw among so many of the likeliest only.
-        seed: of the draws.
-    """
-
-    source: tyro.conf.Positional[Path]
-    prompt: tyro.conf.Positional[str]
-    steps: int | None = None
-    temperature: float = 0.0
-    top_k: int | None = None
-    seed: int = 0
-
-
-def generate(arguments: Sequence[str]) -> int:
-    """`byways generate RUN_OR_FOLDER PROMPT [--steps N] [--temperature T] [--top-k K]`"""
-    options = parse(GenerateOptions, arguments, "byways generate")
-
-    from .sources import find_source, unfit
-
-    source = find_source(options.source)
-    if source.kind != "palm":
-        score = "`byways evaluate` scores it" if source.experiment else "`byways few-shot` reads it"
-        raise unfit(source, "makes no text", f"generate takes a language run or a palm; {score}")
-    if options.steps is not None and options.steps < 1:
-        raise UsageError(f"--steps {options.steps}: at least one token is made")
-
-    from .compilation_cache import enable_compilation_cache
-    from .continuation import continue_texts, printable
-
-    codes = _codes(source)
-    enable_compilation_cache()
-    params = source.load().params
-    try:
-        (text,) = continue_texts(
-            source.config,
-            params,
-            codes,
-            [options.prompt],
-            steps=options.steps,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            seed=options.seed,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    print(printable(text))
-    return 0
-
-
-def _codes(source: Source) -> Any:
-    """The vocabulary of a decoder: the run's own, or of a folder what lies beside it."""
-    from ..datasets import TextCodes, TextDataConfig
-
-    vocab, tokenizer = source.config.vocab_size, source.tokenizer
-    pieces = getattr(getattr(source.experiment, "data", None), "vocabulary", None) == "pieces"
-    if source.experiment is None:
-        pieces = tokenizer is not None
-    if pieces and tokenizer is None:
-        raise RunError(f"{source.folder}/tokenizer.model is missing; copy the run's back there")
-    if not pieces and vocab != 256:
-        raise RunError(
-            f"{source.folder} has no tokenizer.model, and its vocabulary of {vocab} is not that of "
-            "bytes (256): put its SentencePiece model there under that name"
-        )
-    codes = TextCodes(
-        TextDataConfig(vocabulary="pieces", tokenizer=str(tokenizer))
-        if pieces
-        else TextDataConfig()
-    )
-    if codes.vocab_size > vocab:
-        raise RunError(
-            f"{tokenizer} has {codes.vocab_size} pieces, but the model knows only {vocab}: this is "
-            "not its tokenizer"
-        )
-    return codes

@@ -12,6 +12,9 @@ from typing import Any
 class Interrupts:
     """While entered, SIGINT and SIGTERM set a flag once and raise the second time.
 
+    Args:
+        what: is done after the first, for people.
+
     Attributes:
         requested: the name of the signal that asked to stop, or None.
 
@@ -21,7 +24,8 @@ class Interrupts:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "saving and stopping after this step") -> None:
+        self._what = what
         self.requested: str | None = None
         self._previous: dict[int, Any] = {}
 
@@ -42,5 +46,5 @@ class Interrupts:
         if self.requested is not None:
             raise KeyboardInterrupt(name)
         self.requested = name
-        sys.stderr.write(f"\n{name}: saving and stopping after this step (again to stop now)\n")
+        sys.stderr.write(f"\n{name}: {self._what} (again to stop now)\n")
         sys.stderr.flush()

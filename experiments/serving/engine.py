@@ -15,6 +15,7 @@ from .errors import ServingError
 from .generation import Generation, Wanted
 from .keys import request_keys
 from .statistics import Statistics
+from .wanting import check_wanted
 
 # Seconds after which a thread that waits looks for new requests.
 _GLANCE = 0.02
@@ -123,8 +124,11 @@ class Engine:
             ValueError: what cannot be served, and why.
             ServingError: the engine is closed, or has failed.
         """
-        wanted = Wanted(tuple(map(int, prompt)), steps, temperature, top_k, seed, end)
-        self._check(wanted)
+        return self.ask(Wanted(tuple(map(int, prompt)), steps, temperature, top_k, seed, end))
+
+    def ask(self, wanted: Wanted) -> Generation:
+        """As `submit`."""
+        check_wanted(self._config, self.room, wanted)
         generation = Generation(next(self._requests), wanted, request_keys(wanted))
         generation.on_cancel(lambda g: self._call(lambda: self._batching.cancel(g, "as asked")))
         with self._changed:
@@ -222,23 +226,3 @@ class Engine:
         self.events.append(sentence)
         if self._on_event is not None:
             self._on_event(sentence)
-
-    def _check(self, wanted: Wanted) -> None:
-        c, length = self._config, len(wanted.prompt)
-        if not length:
-            raise ValueError("the prompt is empty: give it one token or more")
-        outside = [token for token in wanted.prompt if not 0 <= token < c.vocab_size]
-        if outside:
-            raise ValueError(f"token {outside[0]} of the prompt: expected 0..{c.vocab_size - 1}")
-        if wanted.steps < 1:
-            raise ValueError(f"steps={wanted.steps}: at least one token is made")
-        if length + wanted.steps > self.room:
-            raise ValueError(
-                f"{length} tokens of prompt and {wanted.steps} steps are longer than {self.room}, "
-                "which is the room for both: at most "
-                f"{max(0, self.room - length)} can be made of this prompt"
-            )
-        if not wanted.temperature >= 0:
-            raise ValueError(f"temperature={wanted.temperature}: it is zero (greedy) or above")
-        if wanted.top_k is not None and not 1 <= wanted.top_k <= c.vocab_size:
-            raise ValueError(f"top_k={wanted.top_k}: expected 1..{c.vocab_size}, or None for all")

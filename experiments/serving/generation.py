@@ -60,6 +60,7 @@ class Generation:
         self._error: BaseException | None = None
         self._changed = threading.Condition()
         self._cancel: Callable[[Generation], None] | None = None
+        self._when_done: list[Callable[[Generation], None]] = []
 
     # For who asked.
 
@@ -120,6 +121,14 @@ class Generation:
         if self._cancel is not None:
             self._cancel(self)
 
+    def when_done(self, callback: Callable[[Generation], None]) -> None:
+        """Calls it once it has ended, well or not: from the engine's thread, or here if it has."""
+        with self._changed:
+            if not self.done:
+                self._when_done.append(callback)
+                return
+        callback(self)
+
     # For who serves.
 
     def on_cancel(self, callback: Callable[[Generation], None]) -> None:
@@ -154,6 +163,7 @@ class Generation:
             elif not self.left:
                 self.reason, self.ended = "length", now
             self._changed.notify_all()
+        self._tell()
 
     def fail(self, error: BaseException) -> None:
         """There will be no more."""
@@ -161,10 +171,17 @@ class Generation:
             if not self.done:
                 self._error, self.ended = error, time.perf_counter()
                 self._changed.notify_all()
+        self._tell()
 
     def cancelled(self, why: str) -> None:
         """As `fail`."""
         self.fail(RequestCancelled(f"{self!r} was cancelled: {why}"))
+
+    def _tell(self) -> None:
+        if self.done:
+            callbacks, self._when_done = self._when_done, []
+            for callback in callbacks:
+                callback(self)
 
     def __repr__(self) -> str:
         said = f"{len(self._tokens)} of {self.wanted.steps} tokens"
