@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import threading
 import time
@@ -44,8 +45,10 @@ class Exchange:
         self._sending = threading.Lock()
         self._heard = time.monotonic()
         self._ended: BaseException | None = None
-        for work in (self._listen, self._beat):
-            threading.Thread(target=work, name=f"byways attached {name}", daemon=True).start()
+        thread = functools.partial(threading.Thread, name=f"byways attached {name}", daemon=True)
+        self._listener = thread(target=self._listen)
+        self._listener.start()
+        thread(target=self._beat).start()
 
     def numbers(self, count: int) -> range:
         """Numbers for values, not used before; they follow each other."""
@@ -68,7 +71,11 @@ class Exchange:
                     self.line.send(("free", self._taken()))
                 self.line.send(message)
             except OSError as error:
-                self._end(ControllerGone(f"the controller at {self.where} is gone: {error}"))
+                failed = error
+            else:
+                return
+        self._listener.join(5.0)  # which may still read why
+        self._end(ControllerGone(f"the controller at {self.where} is gone: {failed}"))
         self._check()
 
     def call(self, *message: Any) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .attach_errors import NameUnknown
 from .attach_values import AttachedValue, packed_tree, tree_of, wires
+from .errors import ProgramError
 from .programs import Program
 
 if TYPE_CHECKING:
@@ -94,5 +94,5 @@ class Programs(_Named):
 
     def _set(self, name: str, what: Any, replace: bool) -> None:
         if not isinstance(what, Program):
-            raise NameUnknown(f"{name!r}: only programs have names here, and {what!r} is none")
+            raise ProgramError(f"{name!r}: only programs have names here, and {what!r} is none")
         self._system.ask("name program", name, self._system.register(what), replace)

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from .attach_system import Attached
 
 
+class AttachedIsland(Island):
+    """An island as a client knows it.
+
+    Attributes:
+        devices: what they are called.
+    """
+
+    def __init__(self, name: str, devices: Any = (), lost: bool = False):
+        self.name, self.devices, self.lost = name, list(devices), lost
+
+
 class AttachedSlice(Slice):
     """A slice by the controller's number. Which devices it stands on is known there alone.
 

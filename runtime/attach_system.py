@@ -11,12 +11,11 @@ from .attach_code import pack_program, unpack_program
 from .attach_exchange import Exchange
 from .attach_names import Names, Programs
 from .attach_plan import AttachedPlan
-from .attach_slices import AttachedDevices, AttachedSlice
+from .attach_slices import AttachedDevices, AttachedIsland, AttachedSlice
 from .attach_values import AttachedValue, Bank, wires
 from .branches import Branches
 from .graph import Graph, Shape
 from .programs import Program
-from .resources import Island
 
 
 class Attached:
@@ -61,13 +60,9 @@ class Attached:
         return AttachedDevices(self, island)
 
     @property
-    def islands(self) -> dict[str, Island]:
-        """By name, as they are now; their devices are names."""
-        found = {}
-        for name, devices, lost in self.ask("islands"):
-            found[name] = Island(name, devices)
-            found[name].lost = lost
-        return found
+    def islands(self) -> dict[str, AttachedIsland]:
+        """By name, as they are now."""
+        return {told[0]: AttachedIsland(*told) for told in self.ask("islands")}
 
     def status(self) -> dict[str, Any]:
         """Islands, clients, programs and names, as `byways cluster status --json` tells them."""
@@ -91,8 +86,7 @@ class Attached:
         """The slice with a number of the controller's; one object each."""
         found = self._slices.get(number)
         if found is None:
-            # Its devices are the controller's matter.
-            found = AttachedSlice(self, number, Island(island, ()), shape)
+            found = AttachedSlice(self, number, AttachedIsland(island), shape)
             self._slices[number] = found
         return found
 

@@ -188,9 +188,7 @@ def unpacked(sent: tuple[str, Any]) -> Any:
     kind, found = sent
     if kind == "sparse":
         # Random keys, as pairs, are no parameters.
-        return Sparse(
-            {branch: jax.tree.map(jax.device_put, tree) for branch, tree in found.items()}
-        )
+        return Sparse({branch: jax.device_put(tree) for branch, tree in found.items()})
     # `jnp.asarray` would compile something for each shape.
     return from_wire(found) if isinstance(found, tuple) else jax.device_put(found)
 

@@ -311,6 +311,8 @@ class Session:
             )
         if isinstance(found, Failed):
             raise found.error()
+        if not isinstance(found, Value) and is_gone(found):
+            raise ValueReleased(f"value {number} of client {self.client.name!r} was donated")
         return found
 
     @property

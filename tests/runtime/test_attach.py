@@ -220,7 +220,7 @@ def test_two_clients_have_their_own_slices_and_share_by_their_weights(controller
         assert [out.result().tolist() for out in outs] == [[1.0] * 5] * 2
         (island,) = {part.island.name for part in parts}
         assert system.store.holders(island) == {"a": 20, "b": 20}
-        with pytest.raises(rt.ValueReleased, match="is of client 'a'.*give it a name"):
+        with pytest.raises(rt.ValueReleased, match=r"is of client 'a'.*give it a name"):
             rt.computation(lambda x: x, parts[1])(outs[0])
         status = a.status()
         assert [(c["name"], c["calls"], c["bytes"]) for c in status["clients"]] == [
