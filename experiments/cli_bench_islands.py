@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from .bench.islands_settings import BenchIslands, check_islands
+from .cli_bench_output import BenchOutput
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class IslandsOptions:
-    """Time tiny nodes on an island of another process, beside this process and plain Ray actors.
+class IslandsOptions(BenchOutput):
+    """Time programs over islands of other processes, beside plain Ray actors and one device.
 
     Attributes:
-        config: the chain.
-        json: print one JSON object rather than tables.
+        config: sizes.
+        only: chain, control, pipeline or experts; all, if none is named.
     """
 
     config: Annotated[BenchIslands, tyro.conf.arg(name="")] = BenchIslands()  # noqa: RUF009
-    json: bool = False
+    only: tuple[str, ...] = ()
 
 
 def bench_islands(arguments: Sequence[str]) -> int:
-    """`byways bench islands [--json] [options]`"""
+    """`byways bench islands [--json] [--only NAME …] [options]`"""
     options = parse(IslandsOptions, arguments, "byways bench islands", IslandsOptions())
-    check_islands(options.config)
+    check_islands(options.config, options.only)
 
-    from .bench.islands import bench_islands
     from .bench.islands_table import print_islands
 
-    result = bench_islands(options.config)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_islands(result)
-    return 0
+    def measure() -> dict[str, Any]:
+        from .bench.islands import bench_islands
+
+        return bench_islands(options.config, options.only)
+
+    return options.give(measure, print_islands)

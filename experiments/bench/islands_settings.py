@@ -5,36 +5,68 @@ from __future__ import annotations
 import dataclasses
 
 from ..errors import UsageError
+from ..suggest import unknown
+
+NAMES = ("chain", "control", "pipeline", "experts")
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchIslands:
-    """A chain of tiny nodes on an island of another process, beside plain Ray actors.
+    """Programs over islands that are other processes, beside plain Ray actors and one device.
 
     Attributes:
-        nodes: of the chain.
+        nodes: of a chain.
         chains: one after the other, each on the last one's result, before that is asked for.
-        size: numbers in the array that goes through it, float32.
-        repeats: rounds; in each, every way is timed once.
-        plain: time plain Ray too.
+        size: numbers in the array that goes through them, float32.
+        leaves: arrays of the model of `control`.
+        steps: of training between two looks at the clock.
+        layers: residual layers of the model of `pipeline`, over two stages.
+        width: D of it and of the layer of `experts`; the hidden width is 4 D.
+        batch: examples of a pipeline's step.
+        micro_batches: that it is cut into; a row each.
+        experts: E, expert e on island e mod 2.
+        tokens: of the layer of `experts`.
+        repeats: rounds; in each, every way is timed once, in turns.
+        plain: time plain Ray too, where there is something to compare.
         address: of a running Ray; by default one is started.
     """
 
     nodes: int = 128
     chains: int = 4
     size: int = 3
+    leaves: int = 32
+    steps: int = 20
+    layers: int = 7
+    width: int = 384
+    batch: int = 1024
+    micro_batches: tuple[int, ...] = (8, 16)
+    experts: int = 8
+    tokens: int = 2048
     repeats: int = 20
     plain: bool = True
     address: str | None = None
 
 
-def check_islands(settings: BenchIslands) -> BenchIslands:
+def check_islands(settings: BenchIslands, only: tuple[str, ...] = ()) -> BenchIslands:
     """The settings, if they can be measured.
 
     Raises:
         UsageError: which value is wrong, and what it must be.
     """
-    for field in ("nodes", "chains", "size", "repeats"):
+    for name in only:
+        if name not in NAMES:
+            raise UsageError(unknown("benchmark", name, NAMES))
+    counts = ("nodes", "chains", "size", "leaves", "steps", "width", "batch", "tokens", "repeats")
+    for field in counts:
         if getattr(settings, field) < 1:
             raise UsageError(f"--{field} {getattr(settings, field)}: it must be 1 or more")
+    for field in ("layers", "experts"):
+        if getattr(settings, field) < 2:
+            raise UsageError(f"--{field} {getattr(settings, field)}: two islands need 2 or more")
+    if not settings.micro_batches or min(settings.micro_batches) < 1:
+        said = " ".join(map(str, settings.micro_batches)) or "nothing"
+        raise UsageError(f"--micro-batches {said}: give numbers of 1 or more")
+    for count in settings.micro_batches:
+        if settings.batch % count:
+            raise UsageError(f"--batch {settings.batch} does not cut into {count} micro-batches")
     return settings

@@ -6,12 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from .plain_table import plain_table
+from .tables import Table, note_of, print_tables, target_table
 
 
-def print_transfer(result: dict[str, Any], console: Console | None = None) -> None:
+def print_transfer(
+    result: dict[str, Any], markdown: bool = False, console: Console | None = None
+) -> None:
     """A row for each size, and the targets."""
-    console = console or Console()
     rows = [
         [
             f"{row['kilobytes']:,}",
@@ -23,20 +24,7 @@ def print_transfer(result: dict[str, Any], console: Console | None = None) -> No
         for row in result["rows"]
     ]
     columns = ("KB", "bare ms", "adapter ms", "Ray's store ms", "ratio", "quartiles", "added ms")
-    console.print(plain_table(columns, rows))
+    note = f"between two processes, {note_of(result)}"
     if result["skipped"]:
-        console.print(f"No Ray: {result['skipped']}", style="dim", highlight=False)
-    console.print()
-    rows = [
-        [one["name"], f"{one['value']:.3f}", one["wanted"], "met" if one["met"] else "missed"]
-        for one in result["targets"]
-    ]
-    console.print(plain_table(("target", "measured", "wanted", ""), rows))
-    s, device, versions = result["settings"], result["device"], result["versions"]
-    console.print(
-        f"Between two processes, medians of {s['repeats']} rounds in turns; {device['kind']} "
-        f"({device['platform']}, {device['cpus']} cores), JAX {versions['jax']}, Python "
-        f"{versions['python']}, load {result['load']:.1f}",
-        style="dim",
-        highlight=False,
-    )
+        note += f"; no Ray: {result['skipped']}"
+    print_tables([Table(columns, rows), target_table(result["targets"])], note, markdown, console)

@@ -24,7 +24,7 @@ def check(result, ray):
     assert large["met"] == (result["rows"][1]["ratio"] <= 1.1)
     assert json.loads(json.dumps(result)) is not None
     console = Console(file=io.StringIO(), width=120)
-    print_transfer(result, console)
+    print_transfer(result, console=console)
     assert "1,024 KB: adapter over bare" in console.file.getvalue()
 
 
