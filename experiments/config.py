@@ -134,6 +134,9 @@ class Experiment:
             resumed under another.
         expert_updates: by `pathways`, `exact` optimiser steps equal the fused ones; `sparse` leaves
             experts that sleep as they are.
+        islands: the batch is cut in so many parts, each for an island, a process with a device of
+            its own, that is started (docs/multi_island.md); None trains in this process. A run may
+            be resumed with another number.
     """
 
     model: Any = None
@@ -151,6 +154,7 @@ class Experiment:
     freeze: tuple[str, ...] = ()
     execution: Execution = "fused"
     expert_updates: Literal["exact", "sparse"] = "exact"
+    islands: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,11 +49,11 @@ def from_dict(data: Any, kind: type[_Config] = ExperimentConfig) -> _Config:
 def fingerprint(config: Experiment) -> dict[str, Any]:
     """What a run's checkpoints depend on, as nested dictionaries.
 
-    How a step is executed is not: a run goes on under either. Fields that came later are left out
-    where they have their default, so that what was saved before them still fits.
+    How and where a step is executed is not: a run goes on under any. Fields that came later are
+    left out where they have their default, so that what was saved before them still fits.
     """
     found = to_dict(config)
-    del found["execution"]
+    del found["execution"], found["islands"]
     if found["expert_updates"] == "exact":
         del found["expert_updates"]
     return found

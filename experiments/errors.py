@@ -41,6 +41,10 @@ class RunError(ExperimentError):
     """A run folder that cannot be used as asked."""
 
 
+class AllIslandsLost(RunError):
+    """No island of a run has the state any more; it is to be read from a checkpoint."""
+
+
 class CheckpointError(ExperimentError):
     """A checkpoint that cannot be written or read."""
 

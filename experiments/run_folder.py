@@ -61,6 +61,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def islands_file(self) -> Path:
+        return self.path / "islands.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from .checkpoints import Checkpoints
 from .compilation_cache import enable_compilation_cache
 from .config import Experiment
 from .config_files import fingerprint
-from .errors import Interrupted, RunError
+from .errors import AllIslandsLost, Interrupted, RunError
 from .flop_meter import FlopMeter
 from .initial_weights import begin_with
 from .interrupts import Interrupts
@@ -29,24 +30,32 @@ from .train_state import State, Training
 from .validate import check
 from .validation import Validation, validation_of
 
+if TYPE_CHECKING:
+    from .islands.hosts import Islands
 
-def train(config: Experiment, folder: Path | str, preset: str = "") -> Path:
+
+def train(
+    config: Experiment, folder: Path | str, preset: str = "", cluster: str | None = None
+) -> Path:
     """Trains from the start, or from the newest whole checkpoint of `folder`.
 
     A run that was killed goes on where its last checkpoint stands, and ends with the same
-    parameters, bit for bit, as one that was not (same devices, same versions).
+    parameters, bit for bit, as one that was not (same devices, same versions). So does one over
+    islands, whichever of them are lost meanwhile.
 
     Args:
         config: all that the run depends on.
         folder: the run folder.
         preset: the preset's name, for the record.
+        cluster: where `config.islands` are: as `open_islands` takes it.
 
     Returns:
         the run folder.
 
     Raises:
         ConfigError: the config's parts do not fit together.
-        RunError: the folder is another run's, finished, or in use; the loss is not finite.
+        RunError: the folder is another run's, finished, or in use; the loss is not finite; islands
+            cannot be had, or are lost again and again.
         CheckpointError: nothing whole to resume from, or a checkpoint could not be saved.
         WeightsError: a folder of `config.init` is damaged, or is another model's.
         Interrupted: Ctrl-C; the run was saved first.
@@ -55,38 +64,69 @@ def train(config: Experiment, folder: Path | str, preset: str = "") -> Path:
     check(config)
     enable_compilation_cache()
     with RunFolder(folder).start(config, preset) as run, Interrupts() as interrupts:
-        data = open_training_data(config, run)
-        training = prepare(config)
-        checkpoints = Checkpoints(run.checkpoints, config.checkpoint, fingerprint(config))
-        state = training.start()
-        restored = checkpoints.latest(state)
-        first, news = 0, []
-        if restored is not None:
-            first, state = restored.step, restored.state
-            data.set_state(restored.extra["data"])
-        elif config.init:
-            state["params"], news = begin_with(config, state["params"])
-        state = training.enter(state)
-        log = MetricsLog(run.metrics_file, first, run.tensorboard)
-        run.record_start(config.seed, first if restored else None)
-        validation = validation_of(config, run)
-        try:
-            with TrainingProgress(config.steps, first) as progress:
-                if restored is not None:
-                    for reason in restored.rejected:
-                        progress.print(f"checkpoint passed over: {reason}")
-                    progress.print(f"going on from the checkpoint of step {first}")
-                for line in news:
-                    progress.print(line)
-                loop = _Loop(
-                    config, training, checkpoints, log, progress, validation, interrupts, began
-                )
-                loop.run(state, data, first)
-        finally:
-            log.close()
-            checkpoints.close()
+        with _islands(config, run, cluster) as islands:
+            training = prepare(config, islands)
+            while True:
+                try:
+                    _train(config, run, training, islands, interrupts, began)
+                    break
+                except AllIslandsLost:
+                    assert islands is not None
+                    islands.wait_for_comebacks()
         run.mark_finished(config.steps)
         return run.path
+
+
+def _islands(
+    config: Experiment, run: RunFolder, cluster: str | None
+) -> contextlib.AbstractContextManager[Islands | None]:
+    if config.islands is None:
+        return contextlib.nullcontext()
+    from .islands.hosts import open_islands
+
+    return open_islands(config.islands, cluster, run.islands_file)
+
+
+def _train(
+    config: Experiment,
+    run: RunFolder,
+    training: Training,
+    islands: Islands | None,
+    interrupts: Interrupts,
+    began: float,
+) -> None:
+    """From the newest checkpoint to the end."""
+    data = open_training_data(config, run)
+    checkpoints = Checkpoints(run.checkpoints, config.checkpoint, fingerprint(config))
+    state = training.start()
+    restored = checkpoints.latest(state)
+    first, news = 0, []
+    if restored is not None:
+        first, state = restored.step, restored.state
+        data.set_state(restored.extra["data"])
+    elif config.init:
+        state["params"], news = begin_with(config, state["params"])
+    state = training.enter(state)
+    log = MetricsLog(run.metrics_file, first, run.tensorboard)
+    run.record_start(config.seed, first if restored else None)
+    validation = validation_of(config, run)
+    try:
+        with TrainingProgress(config.steps, first) as progress:
+            if islands is not None:
+                islands.events.tell = progress.print
+            if restored is not None:
+                for reason in restored.rejected:
+                    progress.print(f"checkpoint passed over: {reason}")
+                progress.print(f"going on from the checkpoint of step {first}")
+            for line in news:
+                progress.print(line)
+            loop = _Loop(
+                config, training, checkpoints, log, progress, validation, interrupts, began
+            )
+            loop.run(state, data, first)
+    finally:
+        log.close()
+        checkpoints.close()
 
 
 class _Loop:

@@ -100,15 +100,7 @@ def prepare(config: Experiment) -> Training:
             lambda params: task.objective(moving(params), batch, key), has_aux=True
         )
         (loss, (parts, sums)), grads = gradient(state["params"])
-        updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
-        norm = optax.tree.norm(grads)
-        params = optax.apply_updates(state["params"], updates)
-        new = {
-            "params": balance_biases(state["params"], params, sums, task.routers),
-            "opt_state": opt_state,
-            **with_step(state["step"], state["interval"], parts, sums, norm),
-        }
-        return new, loss
+        return updated(task, optimizer, state, grads, parts, sums), loss
 
     inputs = tuple(jax.eval_shape(lambda: task.blank(1)))
 
@@ -153,6 +145,29 @@ def initial_state(config: Experiment, task: Task, optimizer: optax.GradientTrans
         "step": jnp.zeros((), jnp.int32),
     }
     return state | {"interval": empty_interval(task, params, config.batch_size)}
+
+
+def updated(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    grads: Any,
+    parts: Parts,
+    sums: Any,
+) -> State:
+    """The canonical state after a step with such gradients.
+
+    Args:
+        parts, sums: of the objective that the gradients are of.
+    """
+    updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
+    norm = optax.tree.norm(grads)
+    params = optax.apply_updates(state["params"], updates)
+    return {
+        "params": balance_biases(state["params"], params, sums, task.routers),
+        "opt_state": opt_state,
+        **with_step(state["step"], state["interval"], parts, sums, norm),
+    }
 
 
 def with_step(

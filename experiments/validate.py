@@ -15,6 +15,7 @@ from .config import (
 from .config_files import choices, field_types, flatten, to_dict
 from .errors import ConfigError
 from .execution import training_problems
+from .islands.problems import island_problems
 from .suggest import nearest
 from .validate_model import moe_problems, shape_problems, tokens_of, towers
 from .validate_ranges import range_problems
@@ -105,23 +106,27 @@ def _batch(config: Experiment, present: int | None) -> Iterator[str]:
 
 
 def _groups(config: Experiment) -> Iterator[str]:
-    """Chunks that would cut a routing group, which the chunked batch could not have."""
-    batch, chunks = config.batch_size, config.loss.chunks
+    """Chunks or islands that would cut a routing group, which is then another."""
+    batch = config.batch_size
+    cuts = {"loss.chunks": config.loss.chunks, "islands": config.islands or 1}
     for at, model in towers(config.model).items():
         if model.moe.placement == "none":
             continue
         wished = max(1, model.moe.group_size // tokens_of(model))
         each = next(n for n in range(min(wished, batch), 0, -1) if batch % n == 0)
-        if (batch // each) % chunks:
-            yield (
-                f"loss.chunks is {chunks}, but {batch // each} routing groups of {each} examples "
-                f"do not divide into so many; lower {at}.moe.group_size from "
-                f"{model.moe.group_size} to {tokens_of(model) * (batch // chunks)} or less, or the "
-                "chunks"
-            )
+        for key, cut in cuts.items():
+            if batch % cut == 0 and (batch // each) % cut:
+                yield (
+                    f"{key} is {cut}, but {batch // each} routing groups of {each} examples "
+                    f"do not divide into so many; lower {at}.moe.group_size from "
+                    f"{model.moe.group_size} to {tokens_of(model) * (batch // cut)} or less, or "
+                    f"{key}"
+                )
 
 
 def _execution(config: Experiment) -> Iterator[str]:
+    if config.islands is not None:
+        yield from island_problems(config)
     if config.execution != "fused":
         yield from training_problems(config.model)
     if config.expert_updates == "sparse" and config.execution != "pathways":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _AT_LEAST_ONE = (
-    *("batch_size", "steps", "log_every", "loss.chunks", "data.text_length"),
+    *("batch_size", "steps", "log_every", "loss.chunks", "data.text_length", "islands"),
     "optimizer.ns_steps",
     *("model.head_size", "model.max_length"),
     *("checkpoint.every", "checkpoint.keep_last"),

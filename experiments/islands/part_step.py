@@ -1,0 +1,178 @@
+"""A training step in parts: pure functions that put together are the step of the whole batch.
+
+    forward   part p of the batch  ->  what is found in its rows, its routing sums, and residuals
+    backward  what all parts found ->  the loss of all, its cotangents of part p, part p's gradient
+    update    all gradients        ->  their sum in the order of the parts, the optimiser's step
+
+Between them lies what islands exchange. The batch is always cut in the same number of parts, and
+sums are made in the same order: the result is the same, bit for bit, whoever computes which part.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..chunking import in_chunks
+from ..config import Experiment
+from ..freezing import stop_frozen
+from ..objective import Batch, Loss
+from ..tasks import task_of
+from ..train_state import State, interval_metrics, updated, whole_optimizer
+from .packing import Packed, Packing, differentiable
+
+# What the backward pass needs of the forward, less the parameters and rows themselves.
+Residuals = list[Array]
+
+
+class PartStep:
+    """The functions for one config and number of parts.
+
+    Attributes:
+        parts: P.
+        rows: of one part.
+        task: what is trained.
+    """
+
+    def __init__(self, config: Experiment, parts: int):
+        """Args:
+        config: whose batch and routing groups divide into so many parts.
+        parts: P.
+        """
+        self.config, self.parts, self.rows = config, parts, config.batch_size // parts
+        self.task = task_of(config)
+        self.objective = self.task.objective
+        self.optimizer, self._trained = whole_optimizer(config)
+        self.chunks = _chunks(self.objective.groups(config.batch_size), config, parts)
+        # Of each part; where nothing is routed, chunks serve as groups.
+        self.groups = self.objective.groups(config.batch_size) // parts or self.chunks
+        params = jax.eval_shape(lambda: self.task.init(jax.random.key(0)))
+        blank = jax.eval_shape(lambda: self.task.blank(self.rows))
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        shapes = jax.eval_shape(self._read, params, blank, number, number)
+        self._exchanged = Packing(shapes)
+        self._told = Packing(jax.eval_shape(lambda *found: self._loss(found), *[shapes] * parts))
+        self._gradients = Packing(self._of_trained(params))
+        self._back: Any = None
+
+    def forward(
+        self, params: Any, rows: Batch, step: Array, part: Array
+    ) -> tuple[Packed, Residuals]:
+        """Reads one part.
+
+        Args:
+            rows: B/P of them, in the order of the batch.
+            step: optimiser steps done.
+            part: its number p.
+
+        Returns:
+            what is exchanged, and what stays for the backward pass.
+        """
+
+        def read(params: Any) -> tuple[Packed, Packed]:
+            moving = params if self._trained is None else stop_frozen(params, self._trained)
+            return differentiable(self._exchanged.pack(self._read(moving, rows, step, part)))
+
+        floats, back, rest = jax.vjp(read, params, has_aux=True)
+        residuals, structure = jax.tree.flatten(back)
+        # Parameters and rows are there anyway: giving them back would copy them.
+        there = {id(leaf): n for n, leaf in enumerate(jax.tree.leaves((params, rows)))}
+        places = [there.get(id(leaf)) for leaf in residuals]
+        self._back = structure, places
+        kept = [leaf for leaf, place in zip(residuals, places, strict=True) if place is None]
+        return floats | rest, kept
+
+    def backward(
+        self, params: Any, rows: Batch, residuals: Residuals, found: list[Packed], part: Array
+    ) -> tuple[Packed, Packed]:
+        """The loss of the whole batch and one part's gradient of it.
+
+        Args:
+            params, rows, residuals: of the forward pass of this part, which was traced before.
+            found: what each part has exchanged, in order.
+            part: p.
+
+        Returns:
+            the gradient, and the loss with its named parts and sums, which is the same for all.
+        """
+        floats, rest = differentiable(
+            {name: jnp.stack([each[name] for each in found]) for name in found[0]}
+        )
+
+        def loss(floats: Packed) -> tuple[Array, Packed]:
+            whole = floats | rest
+            parts = [{k: flat[n] for k, flat in whole.items()} for n in range(self.parts)]
+            made = self._loss([self._exchanged.unpack(each) for each in parts])
+            return made[0], self._told.pack(made)
+
+        cotangents, told = jax.grad(loss, has_aux=True)(floats)
+        structure, places = self._back
+        kept, there = iter(residuals), jax.tree.leaves((params, rows))
+        leaves = [next(kept) if place is None else there[place] for place in places]
+        back = jax.tree.unflatten(structure, leaves)
+        (gradient,) = back({name: flat[part] for name, flat in cotangents.items()})
+        return self._gradients.pack(self._of_trained(gradient)), told
+
+    def update(self, state: State, gradients: list[Packed], told: Packed) -> tuple[State, Array]:
+        """The state after the step, and the loss.
+
+        Args:
+            state: canonical.
+            gradients: of each part, in order.
+            told: of any part's backward pass.
+        """
+        total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), gradients)
+        loss, (named, sums) = self._told.unpack(told)
+        grads = self._of_all(self._gradients.unpack(total), state["params"])
+        return updated(self.task, self.optimizer, state, grads, named, sums), loss
+
+    def read_metrics(self, interval: Any, step: Array) -> tuple[dict[str, Array], Any]:
+        """The metrics since the last call, and an empty interval."""
+        metrics = interval_metrics(self.config, self.task, {"interval": interval, "step": step})
+        return metrics, jax.tree.map(jnp.zeros_like, interval)
+
+    def _read(self, params: Any, rows: Batch, step: Array, part: Array) -> tuple[Any, Any]:
+        # The keys of the whole batch's groups, of which these are part p's.
+        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        keys = jax.random.split(key, self.parts * self.groups).reshape(self.parts, self.groups)
+
+        def read(rows: Batch, keys: Array | None, groups: int):
+            return self.objective.read(params, rows, keys, groups)
+
+        return in_chunks(read, rows, keys[part], self.groups, self.chunks)
+
+    def _loss(self, parts: Any) -> Loss:
+        found, sums = zip(*parts, strict=True)
+        whole = jax.tree.map(lambda *rows: jnp.concatenate(rows), *found)
+        return self.objective.loss(
+            whole, jax.tree.map(lambda *s: functools.reduce(jnp.add, s), *sums)
+        )
+
+    def _of_trained(self, tree: Any) -> list[Any]:
+        """The leaves that are trained."""
+        leaves = jax.tree.leaves(tree)
+        if self._trained is None:
+            return leaves
+        moves = jax.tree.leaves(self._trained)
+        return [leaf for leaf, moved in zip(leaves, moves, strict=True) if moved]
+
+    def _of_all(self, leaves: list[Array], params: Any) -> Any:
+        """A gradient for every parameter: zeros for those that are frozen."""
+        given, structure = iter(leaves), jax.tree.structure(params)
+        moves = [True] * structure.num_leaves
+        if self._trained is not None:
+            moves = jax.tree.leaves(self._trained)
+        everything = zip(jax.tree.leaves(params), moves, strict=True)
+        grads = [next(given) if moved else jnp.zeros_like(leaf) for leaf, moved in everything]
+        return jax.tree.unflatten(structure, grads)
+
+
+def _chunks(groups: int, config: Experiment, parts: int) -> int:
+    """Chunks of a part, so that one is as large as a chunk of the whole batch, or smaller."""
+    divided = (groups or config.batch_size) // parts
+    wished = -(-config.loss.chunks // parts)
+    return next(n for n in range(wished, divided + 1) if divided % n == 0)

@@ -1,0 +1,65 @@
+"""The training step over islands, in the shape that the trainer takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from ..config import Experiment
+from ..train_state import State, Training, initial_state
+from .hosts import Islands
+from .part_step import PartStep
+from .team import Team
+
+# What stands for the state in the trainer's hands: the islands have it.
+_THERE: State = {}
+
+
+def prepare_islands(config: Experiment, islands: Islands) -> Training:
+    """As `train_state.prepare`, over islands; the batch is cut in `config.islands` parts.
+
+    Args:
+        config: which `island_problems` finds nothing in.
+        islands: at most as many as parts.
+    """
+    assert config.islands is not None
+    parts = PartStep(config, config.islands)
+    team = islands.team = Team(parts, islands.system, islands.events)
+    home = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    names = list(jax.eval_shape(lambda: parts.task.blank(1)))
+
+    def put(batch: dict[str, np.ndarray]) -> Any:
+        return [
+            {name: batch[name][part * parts.rows :][: parts.rows] for name in names}
+            for part in range(parts.parts)
+        ]
+
+    def step(state: State, rows: Any) -> tuple[State, Any]:
+        return _THERE, team.step(rows)
+
+    def enter(state: State) -> State:
+        team.begin(state)
+        return _THERE
+
+    def canonical(state: State) -> State:
+        return jax.device_put(team.state(), home)
+
+    def read(state: State) -> tuple[dict[str, Array], State]:
+        return team.read(), _THERE
+
+    return Training(
+        task=parts.task,
+        start=jax.jit(
+            lambda: initial_state(config, parts.task, parts.optimizer), out_shardings=home
+        ),
+        step=step,
+        put=put,
+        read=read,
+        home=home,
+        enter=enter,
+        canonical=canonical,
+        params=lambda state: jax.device_put(team.state("params"), home),
+    )
