@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .emoji_art.sources import SourceError as SourceError
     from .evaluation_split import EvaluationSplit as EvaluationSplit
     from .evaluation_split import open_split as open_split
+    from .evaluation_split import picture as picture
     from .examples import Concept as Concept
     from .examples import Examples as Examples
     from .image_streams import ImageBatches as ImageBatches
@@ -92,6 +93,7 @@ _LAZY = {
     "open_images": "labelled",
     "open_split": "evaluation_split",
     "peek": "looking",
+    "picture": "evaluation_split",
     "text_batches": "packed_text",
     "text_concepts": "packed_text",
     "train_tokenizer": "tokenizer",
@@ -138,6 +140,7 @@ __all__ = [
     "open_images",
     "open_split",
     "peek",
+    "picture",
     "text_batches",
     "text_concepts",
     "train_tokenizer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -15,8 +16,9 @@ class Command:
     """One command.
 
     Attributes:
-        name: the function of `cli_commands` that takes the arguments after the command's words
-            and gives the exit code; looked up when it is run, so that `--help` loads nothing.
+        name: the function of `cli_commands`, or of the module before the dot, that takes the
+            arguments after the command's words and gives the exit code; looked up when it is run,
+            so that `--help` loads nothing.
         usage: its arguments.
         summary: one line.
     """
@@ -26,9 +28,9 @@ class Command:
     summary: str
 
     def run(self, arguments: Sequence[str]) -> int:
-        from . import cli_commands
-
-        return getattr(cli_commands, self.name)(arguments)
+        module, _, name = self.name.rpartition(".")
+        found = importlib.import_module(f".{module or 'cli_commands'}", __package__)
+        return getattr(found, name)(arguments)
 
 
 COMMANDS: dict[str, Command | dict[str, Command]] = {
@@ -77,6 +79,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         "generate",
         "RUN_OR_FOLDER PROMPT|--prompts FILE [--islands N]",
         "let a decoder go on with a text, or with many",
+    ),
+    "embed": Command(
+        "cli_embed.embed",
+        "SOURCE FOLDER --out FILE [--islands N]",
+        "embed a folder of images; stopped, it goes on",
     ),
     "presets": Command("presets", "", "list the presets"),
     "config": {
