@@ -117,15 +117,10 @@ class _Hasher(_Pickler):
         if isinstance(found, tuple):
             if isinstance(obj, type) and len(found[1]) > 4:  # cloudpickle numbers classes at random
                 return (found[0], (*found[1][:4], *found[1][5:]), *found[2:])
-            if isinstance(obj, types.FunctionType) and len(found) > 2:
-                state, slots = found[2]
-                slots = dict(slots)
-                slots["__globals__"] = {
-                    name: value
-                    for name, value in slots.get("__globals__", {}).items()
-                    if name not in ("__file__", "__path__")
-                }
-                return (*found[:2], (state, slots), *found[3:])
+            if isinstance(obj, types.FunctionType) and len(found) > 2:  # by value
+                code, space, *rest = found[1]
+                space = {name: space[name] for name in space if name != "__file__"}
+                return (found[0], (code, space, *rest), *found[2:])
         return found
 
 
