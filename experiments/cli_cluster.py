@@ -123,7 +123,7 @@ def cluster_status(arguments: Sequence[str]) -> int:
 
             Console(highlight=False).print(picture(watched.status()))
         else:
-            watch(watched, options.every)
+            watch(watched.status, options.every)
     return 0
 
 

@@ -339,9 +339,9 @@ class Session:
         with self._progress:
             self._progress.notify_all()
         self._waiting.shutdown(wait=False, cancel_futures=True)
-        self._controller.left(self)
         self._table.clear()
         self._plans.clear()
+        self._controller.left(self)
 
 
 def _given(wire: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,18 +12,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ...runtime import Watched
 from ..progress import clock
 
 # Nodes in flight that are named in a row.
 NODES = 3
 
 
-def watch(watched: Watched, every: float = 1.0, console: Console | None = None) -> None:
+def watch(
+    look: Callable[[], dict[str, Any]], every: float = 1.0, console: Console | None = None
+) -> None:
     """Shows how things are, again and again, until the cluster ends or somebody interrupts.
 
     Args:
-        watched: the controller.
+        look: tells how things are, as `Watched.status`.
         every: seconds between two looks.
         console: where to; what is no terminal is shown it once.
 
@@ -31,11 +33,11 @@ def watch(watched: Watched, every: float = 1.0, console: Console | None = None) 
     """
     console = console or Console(highlight=False)
     if not console.is_terminal:
-        console.print(picture(watched.status()))
+        console.print(picture(look()))
         return
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
-            live.update(picture(watched.status()), refresh=True)
+            live.update(picture(look()), refresh=True)
             time.sleep(every)
 
 
@@ -47,6 +49,10 @@ def picture(status: dict[str, Any]) -> Group:
         f"{clock(status['up'])}, {status['served']} clients so far"
     )
     parts: list[Any] = [Text(head, style="bold"), islands(status)]
+    for one in status["islands"]:
+        if one["nodes"]:
+            more = " …" if len(one["nodes"]) > NODES else ""
+            parts.append(Text(f"on {one['name']}: {', '.join(one['nodes'][:NODES])}{more}"))
     if status["clients"]:
         parts.append(clients(status))
     programs, values = status["programs"], status["values"]
@@ -58,13 +64,14 @@ def picture(status: dict[str, Any]) -> Group:
 
 
 def islands(status: dict[str, Any]) -> Table:
-    """A row for each island."""
+    """A row for each island: turns that were sent and have not ended, threads that wait for one,
+    what it holds, and what it has pulled from others.
+    """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("island", "state", "process"):
         table.add_column(name, no_wrap=True)
-    for name in ("devices", "in flight", "queue", "turns", "arrays", "memory", "moved"):
-        table.add_column(name, justify="right")
-    table.add_column("running", overflow="fold")
+    for name in ("devices", "sent", "queue", "turns", "arrays", "memory", "moved"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in status["islands"]:
         moved = one["transfers"]
         table.add_row(
@@ -77,8 +84,7 @@ def islands(status: dict[str, Any]) -> Table:
             str(one["turns"]),
             "" if one["arrays"] is None else str(one["arrays"]),
             size(one["bytes"]),
-            "" if moved is None else f"{size(moved['in'])} in, {size(moved['out'])} out",
-            ", ".join(one["nodes"][:NODES]) + (" …" if len(one["nodes"]) > NODES else ""),
+            "" if moved is None else size(moved["pulled_bytes"]),
         )
     return table
 
@@ -114,15 +120,16 @@ def names(status: dict[str, Any]) -> Table:
     return table
 
 
-def size(count: float) -> str:
+def size(count: int) -> str:
     """Bytes for people.
 
     Examples:
         >>> size(999), size(1_500_000)
         ('999 B', '1.5 MB')
     """
+    amount = float(count)
     for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"
