@@ -123,22 +123,23 @@ class IslandHost:
         self._batch.append((op, None, ()))
 
     def _move(self, op: int, ins: list[int], outs: range, spreads: list[tuple]) -> None:
-        given = [self.values[n] for n in ins]
-        try:
-            made = [self._moved(a, self.sharding(s)) for a, s in zip(given, spreads, strict=True)]
-        except Exception as error:
-            self._fail(op, outs, given, error)
-            return
-        self.values.update(zip(outs, made, strict=True))
-        self._batch.append((op, made[0], ()))
+        watched = None
+        for number, place, spread in zip(outs, ins, spreads, strict=True):
+            array = self.values[place]
+            try:  # each by itself: others of the batch may be well
+                made = array if type(array) is Poison else self._moved(array, self.sharding(spread))
+            except Exception as error:
+                made = Poison(pack_error(error))
+            self.values[number] = made
+            if watched is None or type(made) is Poison:
+                watched = made
+        self._batch.append((op, watched, ()))
 
     def _moved(self, array: Any, wanted: Any) -> Any:
         import jax
 
         from .steps import resharder
 
-        if type(array) is Poison:
-            raise TypeError("it never came")
         have = array.sharding
         if len(have.device_set) > 1 and have.device_set == wanted.device_set:
             return resharder(array.shape, array.dtype, have, wanted)(array)[0]
@@ -198,22 +199,26 @@ class IslandHost:
     def _watch(self) -> None:
         while True:
             self._work.acquire()
-            for op, watched, tells in self._watched.popleft():
-                failed = _ended(watched)
-                told = []
-                if failed is None and tells:
-                    for number, array in tells:
-                        try:
-                            told.append((number, to_wire(array)))
-                        except Exception as error:
-                            if not array.is_deleted():
-                                failed = pack_error(error)
-                with self._news:
-                    self._reached = op
-                    self._told += told
-                    if failed is not None:
-                        self._failed.append((op, failed))
-                    self._news.notify()
+            self._look(self._watched.popleft())
+
+    def _look(self, batch: list[tuple]) -> None:
+        # A function of its own, whose frame does not keep the last arrays while nothing comes.
+        for op, watched, tells in batch:
+            failed = _ended(watched)
+            told = []
+            if failed is None and tells:
+                for number, array in tells:
+                    try:
+                        told.append((number, to_wire(array)))
+                    except Exception as error:
+                        if not array.is_deleted():
+                            failed = pack_error(error)
+            with self._news:
+                self._reached = op
+                self._told += told
+                if failed is not None:
+                    self._failed.append((op, failed))
+                self._news.notify()
 
     # Questions.
 
