@@ -127,9 +127,7 @@ class Kit:
         self.below = Computation(_below, self.small[0])
         self.bump = Computation(_bump, self.small[0])
         scales = np.arange(1, BRANCHES + 1, dtype=np.float32)
-        self.banks = Branches(
-            [jax.device_put(s, self.small[n % 2].devices[0]) for n, s in enumerate(scales)]
-        )
+        self.banks = Branches([self.small[n % 2].put(s) for n, s in enumerate(scales)])
         self.switch = Switch(_branch, self.small, scales[0], BRANCHES, together=2)
 
     def _on(self, fn, parts, **options) -> list[tuple[Computation, Any]]:

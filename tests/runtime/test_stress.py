@@ -12,7 +12,9 @@ import time
 import jax
 import numpy as np
 import pytest
-from byways.runtime import Cancelled, NodeError, Runtime, ValueReleased
+from byways.runtime import Cancelled, NodeError, ValueReleased
+
+from byways import runtime as rt
 
 from .random_programs import Broken, Kit, OnPurpose, random_inputs, random_program
 
@@ -122,7 +124,7 @@ class Customer:
 
 def stress(threads: int, programs: int, failures: float = 0.05, seed: int = 0, **options) -> Tally:
     """Runs them all, and looks whether anything is left."""
-    system = Runtime(patience=60.0, **options)
+    system = rt.Runtime(patience=60.0, **options)
     kit = Kit(system)
     Customer(kit, -1, 30, failures).run()  # what all share is made: branches, constants
     before = settled(system)
@@ -165,14 +167,21 @@ def cause_of(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def settled(system: Runtime) -> list[str]:
-    """What arrays there are when nothing is going on."""
+def settled(system: rt.Runtime) -> list[str]:
+    """What arrays there are when nothing is going on, here and on islands elsewhere."""
     system.drain()
     gc.collect()
     end = time.monotonic() + 5
     while system.schedulers["local"].in_flight and time.monotonic() < end:
         time.sleep(0.01)
-    return [f"{x.dtype}{list(x.shape)} on {x.sharding}" for x in jax.live_arrays()]
+    hosts = getattr(system, "hosts", None)
+    held: list[str] = []
+    while hosts is not None and time.monotonic() < end:  # they are told with the next message
+        before, held = held, [f"{name}: {n}" for name, n in hosts.held().items()]
+        if held == before:
+            break
+        time.sleep(0.6)
+    return held + [f"{x.dtype}{list(x.shape)} on {x.sharding}" for x in jax.live_arrays()]
 
 
 @pytest.mark.timeout(120)
