@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -48,6 +48,20 @@ class Packing:
             begins[name] = end = begin + math.prod(shape)
             leaves.append(packed[name][begin:end].reshape(shape))
         return jax.tree.unflatten(self._tree, leaves)
+
+
+def packing_of(fn: Callable[..., Any], *args: Any) -> tuple[Packing, dict[str, Any]]:
+    """The packing of what a function returns, and the shapes of that when it is packed."""
+    found: list[Packing] = []
+
+    def packed(*given: Any) -> Packed:
+        # Asked for inside: some results cannot hold mere shapes.
+        made = fn(*given)
+        found.append(Packing(made))
+        return found[-1].pack(made)
+
+    shapes = jax.eval_shape(packed, *args)
+    return found[-1], shapes
 
 
 def differentiable(packed: Packed) -> tuple[Packed, Packed]:

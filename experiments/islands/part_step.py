@@ -23,7 +23,7 @@ from ..freezing import stop_frozen
 from ..objective import Batch, Loss
 from ..tasks import task_of
 from ..train_state import State, interval_metrics, updated, whole_optimizer
-from .packing import Packed, Packing, differentiable
+from .packing import Packed, Packing, differentiable, packing_of
 
 # What the backward pass needs of the forward, less the parameters and rows themselves.
 Residuals = list[Array]
@@ -53,9 +53,8 @@ class PartStep:
         params = jax.eval_shape(lambda: self.task.init(jax.random.key(0)))
         blank = jax.eval_shape(lambda: self.task.blank(self.rows))
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        shapes = jax.eval_shape(self._read, params, blank, number, number)
-        self._exchanged = Packing(shapes)
-        self._told = Packing(jax.eval_shape(lambda *found: self._loss(found), *[shapes] * parts))
+        self._exchanged, each = packing_of(self._read, params, blank, number, number)
+        self._told, _ = packing_of(self._loss_of, *[each] * parts)
         self._gradients = Packing(self._of_trained(params))
         self._back: Any = None
 
@@ -106,7 +105,7 @@ class PartStep:
         def loss(floats: Packed) -> tuple[Array, Packed]:
             whole = floats | rest
             parts = [{k: flat[n] for k, flat in whole.items()} for n in range(self.parts)]
-            made = self._loss([self._exchanged.unpack(each) for each in parts])
+            made = self._loss_of(*parts)
             return made[0], self._told.pack(made)
 
         cotangents, told = jax.grad(loss, has_aux=True)(floats)
@@ -145,8 +144,8 @@ class PartStep:
 
         return in_chunks(read, rows, keys[part], self.groups, self.chunks)
 
-    def _loss(self, parts: Any) -> Loss:
-        found, sums = zip(*parts, strict=True)
+    def _loss_of(self, *parts: Packed) -> Loss:
+        found, sums = zip(*map(self._exchanged.unpack, parts), strict=True)
         whole = jax.tree.map(lambda *rows: jnp.concatenate(rows), *found)
         return self.objective.loss(
             whole, jax.tree.map(lambda *s: functools.reduce(jnp.add, s), *sums)

@@ -1,0 +1,89 @@
+"""A step in parts is the step of the whole batch, whatever its loss is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from byways.experiments.islands.part_step import PartStep
+from byways.experiments.train_state import initial_params
+
+from . import small
+
+SIGMOID = dataclasses.replace(
+    small.LIMOE, loss=dataclasses.replace(small.LIMOE.loss, contrastive="sigmoid", chunks=2)
+)
+CASES = {
+    "limoe": small.LIMOE,
+    "palm": small.SPARSE,
+    "sigmoid": pytest.param(SIGMOID, marks=pytest.mark.slow),
+}
+
+
+def whole(config, params, batch):
+    """Loss, its parts and sums, and the gradient, in one program."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    objective = PartStep(config, 1).objective
+    gradient = jax.value_and_grad(lambda p: objective(p, batch, key), has_aux=True)
+    return jax.jit(gradient)(params)
+
+
+def in_parts(step, params, batch):
+    """The same by parts: loss, its parts and sums, and each part's gradient."""
+    rows = [
+        {k: v[p * step.rows :][: step.rows] for k, v in batch.items()} for p in range(step.parts)
+    ]
+    forward, backward = jax.jit(step.forward), jax.jit(step.backward)
+    numbers = [jnp.int32(part) for part in range(step.parts)]
+    read = [forward(params, r, jnp.int32(0), p) for r, p in zip(rows, numbers, strict=True)]
+    found = [exchanged for exchanged, _ in read]
+    made = [
+        backward(params, r, kept, found, p)
+        for r, (_, kept), p in zip(rows, read, numbers, strict=True)
+    ]
+    told = [step._told.unpack(told) for _, told in made]
+    jax.tree.map(np.testing.assert_array_equal, told[0], told[-1])
+    loss, (named, sums) = told[0]
+    grads = [step._gradients.unpack(packed) for packed, _ in made]
+    return loss, named, sums, grads
+
+
+def distance(some, others) -> float:
+    """|a - b| / |b| of two gradients."""
+    pairs = list(zip(jax.tree.leaves(some), jax.tree.leaves(others), strict=True))
+    apart = sum(float(jnp.sum((a - b) ** 2)) for a, b in pairs)
+    return (apart / sum(float(jnp.sum(b**2)) for _, b in pairs)) ** 0.5
+
+
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES)
+def test_the_parts_have_loss_statistics_and_gradient_of_the_whole(config):
+    batch = jax.tree.map(jnp.asarray, small.batch(config))
+    params = initial_params(config)
+    (loss, (named, sums)), gradient = whole(config, params, batch)
+    other, other_named, other_sums, grads = in_parts(PartStep(config, 2), params, batch)
+    np.testing.assert_allclose(other, loss, rtol=1e-6)
+    for name, value in named.items():
+        np.testing.assert_allclose(other_named[name], value, rtol=1e-5, atol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), other_sums, sums
+    )
+    total = [a + b for a, b in zip(*grads, strict=True)]
+    assert distance(total, gradient) < 1e-5
+    # Not so the mean of what each half would learn by itself: another loss, another gradient.
+    halves = [{k: v[part * 4 :][:4] for k, v in batch.items()} for part in range(2)]
+    apart = [whole(dataclasses.replace(config, batch_size=4), params, half) for half in halves]
+    assert abs(np.mean([found[0] for (found, _) in apart]) - loss) > 1e-3
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, apart[0][1], apart[1][1])
+    assert distance(mean, gradient) > 0.05
+
+
+def test_residuals_leave_out_what_is_there_anyway():
+    step = PartStep(small.DENSE, 1)
+    batch = jax.tree.map(jnp.asarray, small.batch(small.DENSE))
+    params = initial_params(small.DENSE)
+    _, kept = jax.eval_shape(step.forward, params, batch, jnp.int32(0), jnp.int32(0))
+    there = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}
+    assert not there & {leaf.shape for leaf in kept}
