@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec, Sharding
 
 from .backend import LOCAL, Backend
 from .devices import Device
@@ -86,10 +86,16 @@ class Slice:
         return self._devices
 
     @property
-    def mesh(self) -> Mesh:
-        """The devices as a mesh with the axes of `shape` (`("device",)` where there are none)."""
-        shape = self.shape or {"device": 1}
-        return Mesh(np.array(self.devices).reshape(tuple(shape.values())), tuple(shape))
+    def mesh(self) -> Mesh | AbstractMesh:
+        """The devices as a mesh with the axes of `shape` (`("device",)` where there are none).
+
+        Of devices that are not this process's it is an abstract one: for `jax.shard_map` and
+        shardings inside a computation, which becomes one of devices where that is compiled.
+        """
+        shape, devices = self.shape or {"device": 1}, self.devices
+        if not isinstance(devices[0], jax.Device):
+            return AbstractMesh(tuple(shape.values()), tuple(shape))
+        return Mesh(np.array(devices).reshape(tuple(shape.values())), tuple(shape))
 
     def sharding(self, spec: PartitionSpec | None = None) -> Sharding:
         """Of an array on this slice; None is replicated."""

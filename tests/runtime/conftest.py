@@ -4,7 +4,9 @@ import gc
 import logging
 import os
 
+import jax
 import pytest
+from byways.runtime.ray_outbox import Outbox
 
 from byways import runtime as rt
 
@@ -40,6 +42,24 @@ def system(monkeypatch):
         made.drain()
         assert made.store.live() == 0
         assert not made.default.runs
+
+
+@pytest.fixture
+def no_compiling(monkeypatch):
+    """Call it, and from then on nothing may be compiled, wherever the islands are."""
+
+    def begin():
+        def refuse(*_, **__):
+            raise AssertionError("something was compiled")
+
+        def ask(outbox, what, *given):
+            return refuse() if what == "compile" else plain(outbox, what, *given)
+
+        plain = Outbox.ask
+        monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+        monkeypatch.setattr(Outbox, "ask", ask)
+
+    return begin
 
 
 @pytest.fixture

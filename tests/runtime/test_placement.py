@@ -51,6 +51,25 @@ def test_a_mesh_of_two_axes(system):
     np.testing.assert_array_equal(out.result(), x @ w)
 
 
+def test_a_slices_mesh_inside_a_computation(system):
+    part = system.virtual_devices().add_slice({"data": 2, "model": 2})
+    rows = P("data", "model")
+
+    def norms(x):
+        return jax.lax.psum((x**2).sum(axis=1, keepdims=True), "model")
+
+    def f(x):
+        x = jax.lax.with_sharding_constraint(x, NamedSharding(part.mesh, rows))
+        spread = {"mesh": part.mesh, "in_specs": rows, "out_specs": P("data")}
+        return jax.shard_map(norms, **spread)(x)
+
+    node = rt.computation(f, part, in_specs=(rows,), out_specs=P("data"))
+    x = jnp.arange(16.0).reshape(4, 4)
+    out = node(x)
+    np.testing.assert_array_equal(out.result(), (x**2).sum(axis=1, keepdims=True))
+    assert shard_shapes(out.array()) == {(2, 1)}
+
+
 def test_a_loop_over_several_devices_takes_what_is_spread(system):
     part = system.virtual_devices().add_slice({"data": 2})
     grow = rt.computation(lambda x: 2 * x, part, in_specs=(P("data"),), out_specs=P("data"))

@@ -14,19 +14,6 @@ from .islands import stands_on
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
-@pytest.fixture
-def no_compiling(monkeypatch):
-    """Call it, and from then on nothing may be compiled."""
-
-    def begin():
-        def refuse(*_, **__):
-            raise AssertionError("something was compiled")
-
-        monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
-
-    return begin
-
-
 def test_a_call_outside_a_program_is_a_program_of_one_node(part):
     double = rt.computation(lambda x: 2 * x, part, name="double")
     out = double(X)
