@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .computations import FlatComputation
     from .resources import Slice
 
-# Bytes of a result, or of what a conditional node reads, that come with the news of it.
+# Bytes of a segment's results that come with the news of them, the smallest first; what a
+# conditional node reads comes in any case.
 TOLD = 1 << 16
 
 
@@ -260,18 +261,24 @@ def _kinds(given: list, there: list) -> list[Any]:
 
 
 def _telling(part: Segment) -> tuple[Any, ...]:
-    """The segment's steps, with what is to come back: reads, and results that are small."""
+    """The segment's steps, with what is to come back: reads, and the smallest results."""
     dropped = {slot for step in part.steps for slot in step.drop} | set(part.shared)
-    reads, found = set(part.reads), []
+    reads, sizes = set(part.reads), {}
     for step in part.steps:
-        call = step.call
-        if isinstance(call, RayCall):
-            places = tuple(
-                n
-                for n, slot in enumerate(step.outputs)
-                if (slot in reads or slot not in dropped) and nbytes(call.outputs[n][0]) <= TOLD
-            )
-            if places:
-                step = dataclasses.replace(step, call=call.telling(places))
+        if isinstance(step.call, RayCall):
+            for slot, (shape, _) in zip(step.outputs, step.call.outputs, strict=True):
+                if slot in reads or slot not in dropped:
+                    sizes[slot] = nbytes(shape)
+    left, told = TOLD, set()
+    for slot in sorted(sizes, key=lambda slot: (slot not in reads, sizes[slot])):
+        left -= sizes[slot]
+        if left < 0 and slot not in reads:
+            break
+        told.add(slot)
+    found = []
+    for step in part.steps:
+        places = tuple(n for n, slot in enumerate(step.outputs) if slot in told)
+        if places and isinstance(step.call, RayCall):
+            step = dataclasses.replace(step, call=step.call.telling(places))
         found.append(step)
     return tuple(found)

@@ -1,13 +1,15 @@
-"""What the controller tells one island: operations in one order, a message for every turn.
+"""What the controller tells one island: operations in one order, many in a message.
 
 Nothing here waits for the island. An operation is appended, and the handles of what it will make
-exist; at the end of the scheduler's turn all that was appended goes in one message. A thread
-listens for what the island has computed.
+exist; when a run has enqueued what it can, or waits, all that was appended goes in one message; a
+long run's goes when a turn ends, some milliseconds after the last. A thread listens for what the
+island has computed.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 # Seconds after which an island answers that there is no news; also how long what nobody needs any
 # more may stay where nothing is sent.
 QUIET = 0.25
+# Seconds that an operation may wait for others to go with, while more are appended: of an island
+# that has nothing to do, and of one that is busy.
+SOON, LATER = 1e-3, 8e-3
 # Failed operations that are remembered; each is also told to whoever waits for it.
 REMEMBERED = 100_000
 
@@ -118,7 +123,8 @@ class Outbox:
         self.codes: dict[str, dict[str, float]] = {}
         self._ops: list[tuple] = []
         self._first: set[Outbox] = set()  # whose messages must be on their way before
-        self._number = self._arrays = self._from = 0
+        self._number = self._arrays = self._posted = 0
+        self._due = 0.0  # when what was appended first is to go
         self._changed = threading.Condition()
         self._telling: dict[int, weakref.ref[RayArray]] = {}
         self._stopped = False
@@ -135,6 +141,9 @@ class Outbox:
                 gone.append(self.freed.popleft())
             self._ops.append(("free", gone))
         self._number += 1
+        if self._posted == self._number - 1:
+            busy = self.reached < self._posted
+            self._due = time.perf_counter() + (LATER if busy else SOON)
         return Op(self, self._number)
 
     def numbers(self, count: int) -> range:
@@ -157,14 +166,28 @@ class Outbox:
 
     # Sending.
 
-    def flush(self) -> None:
-        """Sends what was appended; returns at once."""
+    def flush_due(self) -> None:
+        """Sends what was appended, if some of it has waited long enough for more."""
+        if self._posted < self._number and time.perf_counter() >= self._due:
+            self.flush()
+
+    def flush_all(self) -> None:
+        """Sends what was appended."""
+        if self._posted < self._number:
+            self.flush()
+
+    def flush(self, forget: bool = False) -> None:
+        """Sends what was appended; returns at once.
+
+        Args:
+            forget: what the island may forget is worth a message of its own.
+        """
         with self.lock:
             first, self._first = self._first, set()
         for other in first:
             other.flush()
         with self.lock:
-            if self.freed and not self._ops:
+            if forget and self.freed and not self._ops:
                 gone = []
                 while self.freed:
                     gone.append(self.freed.popleft())
@@ -172,7 +195,7 @@ class Outbox:
             if not self._ops:
                 return
             ops, self._ops = self._ops, []
-            started, self._from = self._from, self._number
+            started, self._posted = self._posted, self._number
             if self.lost is None:
                 self.messages += 1
                 self.sent += len(ops)
@@ -187,7 +210,7 @@ class Outbox:
             IslandLost: it is gone.
         """
         self.check()
-        self.flush()
+        self.flush(forget=True)
         try:
             return self.line.ask(what, *args)
         except IslandLost as error:
@@ -235,7 +258,7 @@ class Outbox:
                 self.reached = reached
                 self._changed.notify_all()
         elif self._ops or self.freed:
-            self.flush()
+            self.flush(forget=True)
 
     def _came(self, number: int, wire: Any) -> None:
         # A function of its own, whose frame does not keep the handle.

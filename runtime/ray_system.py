@@ -17,7 +17,7 @@ from .system import Runtime
 
 
 class RayScheduler(GangScheduler):
-    """What a turn enqueued goes to the island in one message when the turn ends."""
+    """What turns of a run enqueue goes to the island in as few messages as may be."""
 
     def __init__(self, outbox: Any, *args: Any):
         super().__init__(*args)
@@ -26,8 +26,11 @@ class RayScheduler(GangScheduler):
     def _leave(self, turn: Turn, nested: bool) -> None:
         # Watching what makes an array, and not the array, lets the island forget it.
         turn.nodes = deque((n, a.op if type(a) is RayArray else a) for n, a in turn.nodes)
-        self.outbox.flush()
+        self.outbox.flush_due()
         super()._leave(turn, nested)
+
+    def post(self) -> None:
+        self.outbox.flush_all()
 
 
 class RayRuntime(Runtime):
@@ -38,9 +41,9 @@ class RayRuntime(Runtime):
         rt.RayRuntime(2, address="10.0.0.1:6379")   # of a cluster that runs already
 
     Tracing, lowering, order, windows and accounts are the controller's own; an island gets one
-    message for each turn, and says when what it was told is computed. Results come when they are
-    asked for (`.result()` is an array of this process); a future that is an argument stays where
-    it is.
+    message for all that a short program does on it, and says when what it was told is computed.
+    Results come when they are asked for (`.result()` is an array of this process); a future that is
+    an argument stays where it is.
 
     Attributes:
         hosts: the islands' processes.

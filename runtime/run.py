@@ -170,6 +170,8 @@ class Run(Sent):
             raise
         finally:
             self._sending = False
+            for scheduler in [*self.system.schedulers.values()]:
+                scheduler.post()
             self._deliver()
 
     def _send_parts(self) -> None:

@@ -137,6 +137,9 @@ class GangScheduler:
                 self._holder, self._left = 0, time.perf_counter()
                 self._wake()
 
+    def post(self) -> None:
+        """A run has enqueued what it can: where that only waits for more to go with, it goes."""
+
     def _took(self, what: Any, seconds: float) -> None:
         old = what.seconds
         what.seconds = seconds if old is None else (old + seconds) / 2

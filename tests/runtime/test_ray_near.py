@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from byways.runtime import ray_backend, ray_outbox
 from byways.runtime.errors import IslandLost
 from jax.sharding import PartitionSpec as P
 
@@ -88,6 +89,42 @@ def test_a_turn_is_one_message_and_the_island_forgets(hosts, system, here):
     np.testing.assert_array_equal(y.result(), np.full(3, 200.0))
     del x, y
     assert kept(hosts) == before
+
+
+def test_a_step_over_two_islands_is_a_message_to_each(hosts, system, here, there, monkeypatch):
+    monkeypatch.setattr(ray_outbox, "SOON", 60.0)  # however slow this machine is
+    monkeypatch.setattr(ray_outbox, "LATER", 60.0)
+    first = rt.computation(lambda p, x: p * x, here, name="first")
+    second = rt.computation(lambda p, x: p + x, there, name="second")
+    updates = [rt.computation(lambda p, a, b: p + a + b, part, name="u") for part in (here, there)]
+
+    @rt.program
+    def step(params, x):
+        mine, theirs = first(params[0], x), second(params[1], x)
+        return [update(p, mine, theirs) for update, p in zip(updates, params, strict=True)]
+
+    params = [here.put(np.ones(3)), there.put(np.ones(3))]
+    x = np.full(3, 2.0)
+    params = step(params, x)  # 1 + 1·2 + (1+2) = 6, twice
+    boxes = hosts.outboxes.values()
+    kept(hosts)
+    before = [box.messages for box in boxes]
+    found = step(params, x)  # 6 + 6·2 + (6+2) = 26
+    assert [box.messages for box in boxes] == [one + 1 for one in before]
+    for one in found:
+        np.testing.assert_array_equal(one.result(), np.full(3, 26.0))
+
+
+def test_only_the_smallest_results_come_with_the_news(hosts, system, here, monkeypatch):
+    monkeypatch.setattr(ray_backend, "TOLD", 100)
+    made = rt.computation(lambda x: [jnp.zeros(20), x, x + 1, jnp.zeros(40)], here, name="several")(
+        1.0
+    )
+    monkeypatch.setattr(type(hosts.outboxes["island0"]), "fetch", None)
+    assert [float(one.result()) for one in made[1:3]] == [1, 2]  # 4 bytes each
+    np.testing.assert_array_equal(made[0].result(), np.zeros(20))  # 80
+    with pytest.raises(TypeError):  # it has to be fetched
+        made[3].result()
 
 
 def test_an_argument_that_is_a_future_stays_on_its_island(hosts, system, here):
