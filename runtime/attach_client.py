@@ -26,7 +26,7 @@ def attach(
     name: str | None = None,
     weight: float = 1.0,
     priority: int = 0,
-    patience: float = 10.0,
+    patience: float = 20.0,
 ) -> Attached:
     """A system like a `Runtime` whose controller and islands are other processes and stay.
 
@@ -40,7 +40,7 @@ def attach(
         name: of this client, not yet taken; by default user, machine and process.
         weight: of its share of each island that other clients want too.
         priority: higher goes first, whatever the shares.
-        patience: seconds for the controller to be reached.
+        patience: seconds for the controller to be reached, and as many for its answer.
 
     Raises:
         AttachError: no cluster is up, the token is not its own, the name is taken.
@@ -49,17 +49,18 @@ def attach(
     """
     where, token = found(address, cluster, token)
     line = reached(where, token, cluster if address is None else None, patience)
-    return entered(line, token, where, name=name, weight=weight, priority=priority)
+    asked = {"name": name, "weight": weight, "priority": priority}
+    return entered(line, token, where, patience, **asked)
 
 
-def entered(line: Line, token: str, where: str, **asked: Any) -> Attached:
+def entered(line: Line, token: str, where: str, patience: float = 20.0, **asked: Any) -> Attached:
     """A client at the end of a line that leads to a controller."""
     from .attach_system import Attached
 
     name = asked.pop("name", None)
     hello = {"versions": versions(), "name": name, "default name": _usual_name(), **asked}
     try:
-        told = greet(line, token, where, hello)
+        told = greet(line, token, where, hello, patience)
     except BaseException:
         line.close()
         raise

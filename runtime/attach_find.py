@@ -81,7 +81,7 @@ class Watched:
         self.where, token = found(address, cluster, token)
         self._line = reached(self.where, token, cluster if address is None else None, patience)
         try:
-            greet(self._line, token, self.where, {})
+            greet(self._line, token, self.where, {}, patience)
         except BaseException:
             self._line.close()
             raise

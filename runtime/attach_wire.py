@@ -21,7 +21,7 @@ from typing import Any
 from .attach_errors import AttachError, ControllerGone, VersionMismatch
 
 PROTOCOL = 1
-# Seconds that proving the token and saying hello may take.
+# Seconds that a caller may take to prove that it knows the token, and to say hello.
 GREETING = 20.0
 # Longer greetings are not read.
 LONGEST_HELLO = 65536
@@ -83,7 +83,9 @@ def versions() -> dict[str, Any]:
     }
 
 
-def greet(line: Line, token: str, where: str, hello: dict[str, Any]) -> dict[str, Any]:
+def greet(
+    line: Line, token: str, where: str, hello: dict[str, Any], patience: float
+) -> dict[str, Any]:
     """The client's half of coming in.
 
     Args:
@@ -91,6 +93,7 @@ def greet(line: Line, token: str, where: str, hello: dict[str, Any]) -> dict[str
         token: the cluster's.
         where: the address, for messages.
         hello: what is said of the client; `versions` among it, unless it only watches.
+        patience: seconds.
 
     Returns:
         what the controller says.
@@ -99,7 +102,7 @@ def greet(line: Line, token: str, where: str, hello: dict[str, Any]) -> dict[str
         VersionMismatch: of which both sides are named.
         AttachError: the token is not the cluster's, or no controller of ours is there.
     """
-    with _bounded(line, GREETING) as late:
+    with _bounded(line, patience) as late:
         try:
             answer_challenge(line.connection, token.encode())
             deliver_challenge(line.connection, token.encode())
@@ -112,7 +115,7 @@ def greet(line: Line, token: str, where: str, hello: dict[str, Any]) -> dict[str
             ) from None
         except Exception as error:
             if late.is_set():
-                why = f"it said nothing for {GREETING:g} s"
+                why = f"it said nothing for {patience:g} s"
             else:
                 why = f"{type(error).__name__}: {error}"
             raise AttachError(

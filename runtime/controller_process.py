@@ -32,6 +32,8 @@ def main(arguments: list[str]) -> int:
     if lock is None:
         print(f"another controller of cluster {settings.name!r} is alive", file=sys.stderr)
         return 1
+    # The kernel takes it back when this process is gone, and no earlier: nobody closes this number.
+    os.dup(lock.fileno())
     forget_cluster(settings.name)  # of a dead one
     # Not the environment, which the islands would inherit: this process computes nothing itself,
     # and leaves accelerators to them.
@@ -51,7 +53,6 @@ def main(arguments: list[str]) -> int:
         return 1
     finally:
         forget_cluster(settings.name, os.getpid())
-        lock.close()
 
 
 def _serve(settings: ControllerSettings) -> int:

@@ -19,7 +19,7 @@ from ...runtime import (
 from ..errors import ExperimentError
 
 # Seconds that a controller which does not answer is waited for, and one that was sent a signal.
-ANSWER, SIGNAL = 10.0, 10.0
+ANSWER, SIGNAL = 10.0, 5.0
 
 
 def end_cluster(name: str, patience: float = 60.0) -> list[str]:

@@ -43,7 +43,7 @@ def watch(
 
 def picture(status: dict[str, Any]) -> Group:
     """Tables of what `Watched.status` gives."""
-    kind = f", Ray at {status['ray']}" if status["ray"] else ", islands in its own process"
+    kind = f", Ray at {status['ray']}" if status["ray"] else ", islands within"
     head = (
         f"cluster {status['name']}: controller {status['pid']} at {status['address']}{kind}; up "
         f"{clock(status['up'])}, {status['served']} clients so far"

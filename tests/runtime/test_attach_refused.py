@@ -154,17 +154,16 @@ def test_the_file_is_private_whole_and_checked(state):
         rt.attach()
 
 
-def test_what_listens_is_no_controller(monkeypatch):
+def test_what_listens_is_no_controller():
     server, where = listening(
         lambda sock: (sock.sendall(b"HTTP/1.1 400\r\n\r\n" * 9), sock.close())
     )
     with server, pytest.raises(rt.AttachError, match="is no controller of byways"):
         rt.attach(where, token="x")
-    monkeypatch.setattr(attach_wire, "GREETING", 0.2)
     kept = []
     server, where = listening(kept.append)
     with server, pytest.raises(rt.AttachError, match=r"it said nothing for 0.2 s"):
-        rt.attach(where, token="x")
+        rt.attach(where, token="x", patience=0.2)
 
 
 def test_who_calls_the_controller_and_is_no_client(controller, monkeypatch):
