@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt32
 
-# Odd, so that multiplication by them loses no bit (from splitmix and FNV).
+# Two seeds, one for each half of the digest.
 _LANES = np.array([0x9E3779B1, 0x85EBCA77], np.uint32)
 _NEXT = np.uint32(0x01000193)
 
@@ -26,10 +26,17 @@ def digest(tree: Any) -> UInt32[Array, "2"]:
     found = jnp.zeros((2,), jnp.uint32)
     for leaf in jax.tree.leaves(tree):
         words = _words(leaf)
-        places = jnp.arange(words.size, dtype=jnp.uint32)
-        lanes = [jnp.sum(words * ((places * k) | 1), dtype=jnp.uint32) for k in _LANES]
+        places = jnp.arange(1, words.size + 1, dtype=jnp.uint32)
+        lanes = [jnp.sum(_mixed(words ^ (places * k)), dtype=jnp.uint32) for k in _LANES]
         found = found * _NEXT + jnp.stack(lanes) + jnp.uint32(words.size)
     return found
+
+
+def _mixed(words: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
+    """Every bit of a number spread over all of it, one to one (the end of MurmurHash3)."""
+    words = (words ^ (words >> 16)) * np.uint32(0x85EBCA6B)
+    words = (words ^ (words >> 13)) * np.uint32(0xC2B2AE35)
+    return words ^ (words >> 16)
 
 
 def _words(leaf: Array) -> UInt32[Array, " n"]:
