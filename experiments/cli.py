@@ -155,6 +155,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "[--json] [--nodes N …]",
             "time nodes on an island of another process, beside plain Ray",
         ),
+        "serving": Command(
+            "cli_bench_serving.bench_serving",
+            "[--json] [--only NAME …]",
+            "time many texts at once, beside single ones and fixed batches",
+        ),
     },
     "simulate": Command(
         "simulate",

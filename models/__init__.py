@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .palm_slots import empty_slots as empty_slots
     from .palm_slots import fill_slot as fill_slot
     from .palm_slots import read_prompt as read_prompt
+    from .palm_slots import run_slots as run_slots
     from .palm_slots import step_slots as step_slots
     from .pathway import cut_pathway as cut_pathway
     from .resize import at_resolution as at_resolution
@@ -115,6 +116,7 @@ _HOMES = {
     "empty_slots": "palm_slots",
     "fill_slot": "palm_slots",
     "read_prompt": "palm_slots",
+    "run_slots": "palm_slots",
     "step_slots": "palm_slots",
     "palm_loss": "language_loss",
     "row_losses": "language_loss",

@@ -189,6 +189,17 @@ def step_slots(config: PalmConfig, params: Any, slots: Slots) -> tuple[Slots, In
     return after, jnp.where(active, token, -1)
 
 
+def run_slots(
+    config: PalmConfig, params: Any, slots: Slots, steps: int
+) -> tuple[Slots, Int[Array, "{steps} S"]]:
+    """So many steps, one after the other: what it costs to ask for one is paid once."""
+
+    def step(slots: Slots, _: None) -> tuple[Slots, Int[Array, " S"]]:
+        return step_slots(config, params, slots)
+
+    return lax.scan(step, slots, length=steps)
+
+
 def _extend(config: PalmConfig, params: Any, *given: Any) -> tuple[Array, tuple[KeyValues, ...]]:
     found: Any = Palm(config).apply(params, *given, method="extend")
     return found

@@ -140,11 +140,13 @@ class Batching:
                 if tokens is None:
                     break
                 writer.sent.popleft()
-                for generation, token in zip(sent.rows, tokens, strict=True):
-                    if generation is not None and token >= 0:
-                        self._made(generation, token)
-                        if generation.done:
-                            writer.leave(generation)
+                for step in tokens:
+                    for generation, token in zip(sent.rows, step, strict=True):
+                        if generation is not None and token >= 0:
+                            self._made(generation, token)
+                for generation in sent.rows:
+                    if generation is not None and generation.done:
+                        writer.leave(generation)
         return went
 
     def _made(self, generation: Generation, token: int) -> None:
@@ -182,11 +184,17 @@ class Batching:
 
     def _send_steps(self) -> bool:
         went = False
+        waiting = bool(self._queue or self._ready or any(r.pending for r in self.readers))
         for writer in self._alive(self.writers):
-            while writer.alive and writer.taken and len(writer.sent) < self._ahead:
-                taken = self._try(writer, writer.step)
+            while writer.alive and writer.taken:
+                # One by one where somebody is about to enter.
+                soon = waiting and None in writer.rows
+                steps = writer.together(1 if soon else self._ahead // 2)
+                if writer.under_way + steps > self._ahead:
+                    break
+                taken = self._try(writer, lambda w=writer, n=steps: w.send(n))
                 if taken is not None:
-                    self.counts.step(taken, len(writer.rows))
+                    self.counts.steps(steps, taken, len(writer.rows))
                 went = True
         return went
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ class Engine:
     Attributes:
         room: tokens that a prompt and what is made of it may have.
         events: sentences about what was lost, the newest last.
+        thread_seconds: CPU time that the engine's thread has taken.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Engine:
         write: Sequence[rt.Slice],
         rows: int = 8,
         room: int | None = None,
-        ahead: int = 4,
+        ahead: int = 8,
         retries: int = 3,
         on_event: Callable[[str], None] | None = None,
     ):
@@ -83,6 +85,7 @@ class Engine:
             raise ValueError("the slices are of two runtimes: take all of them from one")
         self._config, self.room, self._on_event = config, room, on_event
         self.events: deque[str] = deque(maxlen=100)
+        self.thread_seconds = 0.0
         if config.scan:  # once, rather than at each token
             params = stack_blocks(params)
         system: rt.Runtime = read[0].system
@@ -191,7 +194,9 @@ class Engine:
                 while not self._closing:
                     for arrived in self._drain():
                         arrived()
-                    if self._batching.turn():
+                    went = self._batching.turn()
+                    self.thread_seconds = time.thread_time()
+                    if went:
                         continue
                     if self._batching.idle:
                         with self._changed:

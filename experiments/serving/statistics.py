@@ -62,11 +62,11 @@ class Counts:
             self._firsts.append(self._last - generation.submitted)
         self._requests += generation.done
 
-    def step(self, taken: int, rows: int) -> None:
-        """One was sent, with so many rows in use."""
-        self._steps += 1
-        self._taken += taken
-        self._rows += rows
+    def steps(self, many: int, taken: int, rows: int) -> None:
+        """So many were sent, with so many rows in use."""
+        self._steps += many
+        self._taken += many * taken
+        self._rows += many * rows
 
     def now(self) -> Statistics:
         """Until now."""

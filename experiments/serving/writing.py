@@ -10,21 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import runtime as rt
-from ...models import Entry, PalmConfig, empty_slot, empty_slots, fill_slot, step_slots
+from ...models import Entry, PalmConfig, empty_slot, empty_slots, fill_slot, run_slots
 from .generation import Generation
 from .keys import key_width
 
+# Steps that are sent as one, where nobody can enter or leave in between.
+TOGETHER = (1, 4)
+
 
 class Sent(NamedTuple):
-    """A step that was sent.
+    """Steps that were sent as one.
 
     Attributes:
         began: by `time.perf_counter`.
-        told: the tokens that it makes, one for each row.
+        steps: how many.
+        told: the tokens that they make: of each step one for each row.
         rows: whose each row was then.
     """
 
     began: float
+    steps: int
     told: Any
     rows: tuple[Generation | None, ...]
 
@@ -60,10 +65,17 @@ class Writer:
         self.rows, self._due = [None] * self._many, [0] * self._many
         self.sent.clear()
         blank = functools.partial(empty_slots, config, self._many, self._room)
-        step = functools.partial(step_slots, config)
         self._fill = rt.computation(fill_slot, part, name="fill row", donate=(0,))
         self._clear = rt.computation(empty_slot, part, name="empty row", donate=(0,))
-        self._step = rt.computation(step, part, name="step", donate=(1,))
+        self._steps = {
+            steps: rt.computation(
+                functools.partial(run_slots, config, steps=steps),
+                part,
+                name=f"{steps} steps",
+                donate=(1,),
+            )
+            for steps in TOGETHER
+        }
         self._params = part.put(self._host)
         self._slots = rt.computation(blank, part, name="empty rows")()
         self.alive = True
@@ -92,16 +104,25 @@ class Writer:
         entry = _entry(numbers, wanted.temperature, keys)
         self._slots = self._fill(self._slots, memory, entry)
 
-    def step(self) -> int:
-        """Sends a step for all rows; how many of them are somebody's."""
-        self._slots, told = self._step(self._params, self._slots)
-        array = told.array()
-        array.copy_to_host_async()  # long before it is asked for
+    @property
+    def under_way(self) -> int:
+        """Steps that were sent and are not read."""
+        return sum(sent.steps for sent in self.sent)
+
+    def together(self, most: int) -> int:
+        """How many steps can be sent as one, so that no row is done before the last of them."""
+        due = [due for due, row in zip(self._due, self.rows, strict=True) if row is not None]
+        return max(steps for steps in TOGETHER if steps <= max(1, min(*due, most)))
+
+    def send(self, steps: int) -> int:
+        """Sends steps for all rows as one; how many rows are somebody's."""
+        self._slots, told = self._steps[steps](self._params, self._slots)
+        told.array().copy_to_host_async()  # long before it is asked for
         taken = self.taken
-        self.sent.append(Sent(time.perf_counter(), told, tuple(self.rows)))
+        self.sent.append(Sent(time.perf_counter(), steps, told, tuple(self.rows)))
         for row, generation in enumerate(self.rows):
             if generation is not None:
-                self._due[row] -= 1
+                self._due[row] -= steps
                 if not self._due[row]:
                     self.rows[row] = None
         return taken
@@ -134,13 +155,14 @@ class Writer:
         for memory in memories:
             self._slots = self._fill(self._slots, memory, none)
         self._slots = self._clear(self._slots, np.int32(0))
-        self._slots, told = self._step(self._params, self._slots)
-        told.result()
+        for step in self._steps.values():
+            self._slots, told = step(self._params, self._slots)
+            told.result()
 
     @property
     def compiled(self) -> int:
         """How many programs there are, of all lengths of prompt."""
-        return self._fill.compiled + self._step.compiled
+        return self._fill.compiled + sum(step.compiled for step in self._steps.values())
 
 
 def _entry(numbers: list[int], temperature: float, keys: np.ndarray) -> Entry:

@@ -17,6 +17,7 @@ from byways.models import (
     fill_slot,
     generate,
     read_prompt,
+    run_slots,
     step_slots,
 )
 from byways.models.sampling import sample, sample_each
@@ -120,6 +121,21 @@ def test_neighbours_do_not_matter(config):
     for one, other in zip(single.caches, full.caches, strict=True):
         for mine, theirs in zip(one, other, strict=True):
             np.testing.assert_allclose(mine[1, :9], theirs[1, :9], **near)
+
+
+def test_steps_that_are_sent_as_one_are_those_that_are_sent_one_by_one():
+    step, slots = compiled(TINY)[2], empty_slots(TINY, 2, ROOM)
+    slots, _ = enter(TINY, slots, 0, [3, 1, 4], 9, temperature=1.0)
+    slots, _ = enter(TINY, slots, 1, [2], 3)
+    one, found = slots, []
+    for _ in range(4):
+        one, told = step(one)
+        found.append(told)
+    four, told = jax.jit(functools.partial(run_slots, TINY, initialised(TINY), steps=4))(slots)
+    np.testing.assert_array_equal(told, np.stack(found))
+    assert told[2, 1] == -1  # its three tokens are made
+    for mine, theirs in zip(four[1:], one[1:], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_garbage_in_free_rows_changes_nothing_and_a_row_can_be_taken_back():

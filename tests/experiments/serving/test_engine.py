@@ -63,7 +63,7 @@ def test_each_request_gets_what_generate_makes_of_it_alone(config):
         assert 0 < found.occupancy <= 1
         assert 0 < found.first_token <= found.first_token_slowest
         # Two sides of two slices, whose prompts fill one bucket.
-        assert engine.compiled == 1 + 2 * 2
+        assert 1 + 2 * 2 <= engine.compiled <= 1 + 2 * 3  # steps by one, and by four
         assert not engine.events
         deadline = time.monotonic() + 10
         while len(engine._client.values) > 20 and time.monotonic() < deadline:
@@ -79,7 +79,7 @@ def test_prompts_are_padded_to_few_lengths():
     with system, engine_on(slices, write=slices) as engine:
         engine.compile()
         compiled = engine.compiled
-        assert compiled == 3 + 3 + 1  # of 16, 32 and 48 tokens, read and entered; and the step
+        assert compiled == 3 + 3 + 2  # of 16, 32 and 48 tokens, read and entered; and steps
         for length in (1, 16, 17, 40):
             engine.submit([3] * length, steps=2).result(60.0)
         assert engine.compiled == compiled
@@ -88,21 +88,21 @@ def test_prompts_are_padded_to_few_lengths():
 def test_steps_run_ahead_of_what_is_read_and_no_further():
     """The device never waits for a read, and what is under way stays bounded."""
     system, slices = islands(2)
-    with system, engine_on(slices, ahead=3) as engine:
+    with system, engine_on(slices, ahead=5) as engine:
         batching, most = engine._batching, 0
         turn = batching.turn
 
         def watched():
             nonlocal most
             went = turn()
-            most = max(most, len(batching.writers[0].sent))
+            most = max(most, batching.writers[0].under_way)
             assert len(engine._client.values) < 40
             return went
 
         batching.turn = watched
         for generation in [engine.submit([5], steps=30) for _ in range(6)]:
             generation.result(60.0)
-        assert 1 < most <= 3
+        assert 1 < most <= 5
 
 
 def test_a_writer_that_is_lost_hands_its_requests_on_and_nothing_changes():
@@ -149,15 +149,15 @@ def test_beginning_again_is_bounded():
     with system, engine_on(slices, retries=2) as engine:
         writer = engine._batching.writers[0]
 
-        def fail():
+        def fail(steps):
             raise rt.NodeError("on purpose", "step", "step", "island1")
 
-        writer.step = fail
+        writer.send = fail
         with pytest.raises(ServingError, match=r"began again 2 times.*on purpose") as caught:
             engine.submit([1], steps=5).result(60.0)
         assert isinstance(caught.value.__cause__, rt.NodeError)
         assert len(engine.events) == 3
-        del writer.step
+        del writer.send
         assert engine.submit(PROMPTS[0], steps=STEPS).result(60.0) == alone(
             DENSE, PROMPTS[0], STEPS
         )

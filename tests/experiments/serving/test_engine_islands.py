@@ -51,7 +51,7 @@ def test_islands_of_messages_make_the_same_and_keep_little():
     with hosts.runtime() as system:
         slices = slices_of(system)
         with Engine(
-            DENSE, initialised(DENSE), read=slices[:1], write=slices[1:], rows=2, ahead=3
+            DENSE, initialised(DENSE), read=slices[:1], write=slices[1:], rows=2, ahead=4
         ) as engine:
             check(submit_all(engine), DENSE)
             first = settled(hosts)
