@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
+from jax.sharding import AbstractMesh
 
 from .errors import ProgramError
 from .resources import Island, Slice
@@ -49,6 +50,12 @@ class AttachedSlice(Slice):
     @property
     def devices(self) -> Any:
         raise self._elsewhere()
+
+    @property
+    def mesh(self) -> AbstractMesh:
+        """An abstract one, for `jax.shard_map` and shardings inside a computation."""
+        shape = self.shape or {"device": 1}
+        return AbstractMesh(tuple(shape.values()), tuple(shape))
 
     def put(self, tree: Any) -> Any:
         """A tree of arrays, whole on each device of the slice; gives futures at once.

@@ -136,6 +136,24 @@ def test_a_pipeline_over_two_islands_that_a_client_takes(controller):
     left(controller)
 
 
+def test_shards_over_a_mesh(client):
+    from jax.sharding import PartitionSpec as P
+
+    wide = client.virtual_devices().add_slice({"rows": 2})
+    specs = {"in_specs": (P("rows"),), "out_specs": P()}
+
+    def summed(x):
+        return jax.shard_map(
+            lambda x: jax.lax.psum(x.sum(), "rows"),
+            mesh=wide.mesh,
+            in_specs=P("rows"),
+            out_specs=P(),
+        )(x)
+
+    total = rt.computation(summed, wide, **specs)
+    assert float(total(jnp.arange(8.0)).result()) == 28
+
+
 def test_compiling_ahead(client, part, controller):
     half = rt.computation(lambda x: x / 2, part)
     run = rt.program(lambda x: half(half(x)))

@@ -213,7 +213,7 @@ def test_programs_that_do_not_fit_are_told_here(client, part):
     with pytest.raises(rt.ProgramError, match=r"node 'add'.*does not take inputs"):
         add(jnp.ones(2), jnp.ones(3))
     with pytest.raises(rt.ProgramError, match="whose controller alone knows its devices"):
-        part.mesh  # noqa: B018
+        part.devices  # noqa: B018
     with pytest.raises(rt.SliceError, match="no island 'nowhere'"):
         client.virtual_devices("nowhere").add_slice(1)
     with pytest.raises(rt.SliceError, match="ask for fewer"):
