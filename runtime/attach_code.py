@@ -11,23 +11,17 @@ same program of another process is found again.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import io
-import os
 import pickle
-import site
-import sys
-import sysconfig
-import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 
 from .attach_slices import AttachedSlice
+from .by_value import by_value
 from .computations import Computation
 from .errors import ProgramError
 from .gates import Gate
@@ -37,8 +31,6 @@ from .switches import Switch
 from .values import Value
 from .waking import Executables
 
-_registering = threading.Lock()
-
 
 def pack_program(program: Program) -> tuple[str, bytes]:
     """A program's key and what `unpack_program` takes.
@@ -46,7 +38,7 @@ def pack_program(program: Program) -> tuple[str, bytes]:
     Raises:
         ProgramError: it refers to what cannot travel.
     """
-    with _by_value():
+    with by_value():
         payload = _dumped(_Pickler, program)
         key = hashlib.sha256(_dumped(_Hasher, program)).hexdigest()
     return key, payload
@@ -166,45 +158,3 @@ def _dumped(kind: type[_Pickler], program: Program) -> bytes:
             "files, locks or connections; an installed module goes by its name"
         ) from error
     return file.getvalue()
-
-
-@contextlib.contextmanager
-def _by_value() -> Iterator[None]:
-    """Modules that are no installed packages travel by value meanwhile."""
-    with _registering:
-        known = cloudpickle.list_registry_pickle_by_value()
-        new = [
-            module
-            for name, module in list(sys.modules.items())
-            if name not in known and _is_users(name, module)
-        ]
-        for module in new:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            yield
-        finally:
-            for module in new:
-                cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_users(name: str, module: Any) -> bool:
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not isinstance(module, types.ModuleType):
-        return False
-    if name == "byways" or name.startswith("byways.") or name != module.__name__:
-        return False
-    return not _is_installed(file)
-
-
-@functools.cache
-def _is_installed(file: str) -> bool:
-    return os.path.realpath(file).startswith(_installed())
-
-
-@functools.cache
-def _installed() -> tuple[str, ...]:
-    """Folders of the interpreter's modules and of installed packages."""
-    paths = sysconfig.get_paths()
-    found = [paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found += [*site.getsitepackages(), site.getusersitepackages()]
-    return tuple({os.path.realpath(place) + os.sep for place in found})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +119,12 @@ def unpacked(
 
 def _pickled(flat: FlatComputation, why: Exception) -> bytes:
     try:
-        cloudpickle = importlib.import_module("ray.cloudpickle")
-        return cloudpickle.dumps((flat.fn, flat.in_tree))
+        import cloudpickle
+
+        from .by_value import by_value
+
+        with by_value():
+            return cloudpickle.dumps((flat.fn, flat.in_tree))
     except Exception as error:
         raise ProgramError(
             f"computation {flat.name!r} cannot go to another process: jax.export says {why}; "
