@@ -145,6 +145,10 @@ class RayArray:
         """Whether it is there within so many seconds."""
         return self.op.wait_at_most(seconds)
 
+    def heard_at(self) -> float | None:
+        """When this process heard that it is computed, by `perf_counter`."""
+        return self.outbox.heard_at(self.op.number)
+
     def is_deleted(self) -> bool:
         return self._deleted
 

@@ -30,6 +30,8 @@ QUIET = 0.25
 SOON, LATER = 1e-3, 8e-3
 # Failed operations that are remembered; each is also told to whoever waits for it.
 REMEMBERED = 100_000
+# Words of what is done whose time is remembered, for recorders.
+HEARD = 10_000
 
 
 @runtime_checkable
@@ -125,6 +127,7 @@ class Outbox:
         self._first: set[Outbox] = set()  # whose messages must be on their way before
         self._number = self._arrays = self._posted = 0
         self._due = 0.0  # when what was appended first is to go
+        self._heard: deque[tuple[int, float]] = deque(maxlen=HEARD)
         self._changed = threading.Condition()
         self._telling: dict[int, weakref.ref[RayArray]] = {}
         self._stopped = False
@@ -230,6 +233,15 @@ class Outbox:
         if self.lost is not None:
             raise again(self.lost)
 
+    def heard_at(self, number: int) -> float | None:
+        """When it was said that an operation is done, by `perf_counter`; None is long ago."""
+        at = None
+        for reached, when in reversed(list(self._heard)):
+            if reached < number:
+                return at
+            at = when
+        return at if len(self._heard) < HEARD else None
+
     def wait_for(self, op: Op, seconds: float | None) -> None:
         """Until it is done, or the time is over."""
         with self._changed:
@@ -254,6 +266,7 @@ class Outbox:
             while len(self.failed) > REMEMBERED:
                 self.failed.popitem(last=False)
         if reached != self.reached:
+            self._heard.append((reached, time.perf_counter()))
             with self._changed:
                 self.reached = reached
                 self._changed.notify_all()

@@ -222,7 +222,8 @@ def _finish(item: _Sent) -> None:
             return
         item.failed = True
     if item.ready == math.inf:
-        item.ready = time.perf_counter()
+        heard = getattr(array, "heard_at", lambda: None)()  # of an island: before we were woken
+        item.ready = time.perf_counter() if heard is None else heard
 
 
 def _spans(sent: list[_Sent], given: dict[Key, Key]) -> list[Span]:
