@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from ..runtime import OnSlices, Slice, put
 from .across_experts import Across, by_place
 from .expert_layout import ExpertLayer, Layout, Unit
 
@@ -47,13 +48,13 @@ class Experts:
 
 
 class ExpertOptimizer:
-    """The optimiser's step of all experts, where they live: expert e on device e mod P."""
+    """The optimiser's step of all experts, where they live: expert e on slice e mod P."""
 
     def __init__(
         self,
         layout: Layout,
         make: Callable[[Any], optax.GradientTransformation],
-        devices: Sequence[Any],
+        slices: Sequence[Slice],
         *,
         exact: bool,
         means: Means = "none",
@@ -63,28 +64,28 @@ class ExpertOptimizer:
         """Args:
         layout: of the trained parameters.
         make: from (a part of) their tree to its optimiser, whose update takes `across`.
-        devices: P homes; the first is the rest's.
+        slices: P homes of one device each; the first is the rest's.
         exact: the mode.
         means: what the optimiser needs of `across` besides the norm, in the exact mode.
-        together: so many experts of equal shapes on one device share a program.
+        together: so many experts of equal shapes on one slice share a program.
         batched: there their matrix products are one, for which arrays are stacked; worth it where
             the optimiser multiplies matrices, as Muon does.
         """
-        self.layout, self.devices, self.exact = layout, tuple(devices), exact
+        self.layout, self.slices, self.exact = layout, tuple(slices), exact
         self._make, self._together, self._batched = make, together, batched
         self._means: Means = means if exact else "none"
         self._programs: dict[Any, _Programs] = {}
 
     def sum_of_squares(self, grads: Mapping[Unit, list[Array]]) -> list[Array]:
-        """Over all gradients of experts: a part from each device, brought to the first."""
+        """Over all gradients of experts: a part from each slice, brought to the first."""
         totals = []
-        for home, device in enumerate(self.devices):
-            mine = [unit for unit in grads if unit[1] % len(self.devices) == home]
-            total = jax.device_put(jnp.zeros(()), device)
+        for home, part in enumerate(self.slices):
+            mine = [unit for unit in grads if unit[1] % len(self.slices) == home]
+            total = part.put(jnp.zeros(()))
             for layer, units in self._parts(mine):
-                total = self._of(layer).squares(total, [grads[u] for u in units])
+                total = self._of(layer).squares.on(part)(total, [grads[u] for u in units])
             totals.append(total)
-        return jax.device_put(totals, self.devices[0]) if len(totals) > 1 else totals
+        return self.slices[0].put(totals) if len(totals) > 1 else totals
 
     def step(
         self,
@@ -105,12 +106,12 @@ class ExpertOptimizer:
         means = self._measure(experts, grads, here)
         new = Experts(dict(experts.params), dict(experts.moments), dict(experts.counts))
         everyone = grads if not self.exact else experts.params
-        for home in range(len(self.devices)):
+        for home, part in enumerate(self.slices):
             known, norm_here = here[home]
-            mine = [u for u in everyone if u[1] % len(self.devices) == home]
+            mine = [u for u in everyone if u[1] % len(self.slices) == home]
             for awake in (True, False):
                 for layer, units in self._parts(u for u in mine if (u in grads) is awake):
-                    params, moments, counts = self._of(layer).update(
+                    params, moments, counts = self._of(layer).update.on(part)(
                         [experts.params[u] for u in units],
                         [grads[u] for u in units] if awake else None,
                         [experts.moments[u] for u in units],
@@ -130,20 +131,20 @@ class ExpertOptimizer:
         return self.layout.layers
 
     def _measure(self, experts: Experts, grads: Mapping[Unit, list[Array]], here: list[Any]):
-        """By device and layer, mean squares over whole (E, …) arrays."""
+        """By slice and layer, mean squares over whole (E, …) arrays."""
         if self._means == "none":
-            return [{} for _ in self.devices]
+            return [{} for _ in self.slices]
         updates = self._means == "params and updates"
         found: dict[str, list[Any]] = {name: [] for name in self._layers}
-        for home, device in enumerate(self.devices):
+        for home, part in enumerate(self.slices):
             common, norm = here[home]
             for name, layer in self._layers.items():
-                zeros = jax.device_put(jnp.zeros(()), device)
+                zeros = part.put(jnp.zeros(()))
                 total = dict.fromkeys(by_place(layer.tree), (zeros, zeros))
-                mine = [(name, e) for e in range(home, layer.count, len(self.devices))]
+                mine = [(name, e) for e in range(home, layer.count, len(self.slices))]
                 for awake in (True, False):
                     for _, units in self._parts(u for u in mine if (u in grads) is awake):
-                        total = self._of(layer).measure(
+                        total = self._of(layer).measure.on(part)(
                             total,
                             [experts.params[u] for u in units],
                             [grads[u] for u in units] if awake and updates else None,
@@ -152,23 +153,25 @@ class ExpertOptimizer:
                             norm,
                         )
                 found[name].append(total)
-        parts = jax.device_put(found, self.devices[0])
+        first = self.slices[0]
+        parts = first.put(found)
         return self._everywhere(
-            {name: self._of(layer).means(parts[name]) for name, layer in self._layers.items()}
+            {
+                name: self._of(layer).means.on(first)(parts[name])
+                for name, layer in self._layers.items()
+            }
         )
 
     def _everywhere(self, tree: Any) -> list[Any]:
-        """A copy on each device."""
-        if len(self.devices) == 1:
+        """A copy on each slice."""
+        if len(self.slices) == 1:
             return [tree]
         leaves, structure = jax.tree.flatten(tree)
-        copies = jax.device_put(
-            leaves * len(self.devices), [d for d in self.devices for _ in leaves]
-        )
+        copies = put(leaves * len(self.slices), [part for part in self.slices for _ in leaves])
         size = len(leaves)
         return [
             jax.tree.unflatten(structure, copies[i * size : (i + 1) * size])
-            for i in range(len(self.devices))
+            for i in range(len(self.slices))
         ]
 
     def _parts(self, units: Iterable[Unit]) -> Iterator[tuple[ExpertLayer, list[Unit]]]:
@@ -192,15 +195,15 @@ class ExpertOptimizer:
 
 
 class _Programs:
-    """The jitted programs of the layers of a kind; each takes lists with an item for an expert."""
+    """The programs of the layers of a kind; each takes lists with an item for an expert."""
 
     def __init__(self, layer: ExpertLayer, optimizer: Any, batched: bool):
         self.layer, self.optimizer, self.batched = layer, optimizer, batched
         self._structure = jax.tree.structure(layer.tree)
-        self.squares = jax.jit(self._squares)
-        self.update = jax.jit(self._update, donate_argnums=(0, 2, 3))
-        self.measure = jax.jit(self._measure)
-        self.means = jax.jit(self._mean)
+        self.squares = OnSlices(self._squares)
+        self.update = OnSlices(self._update, donate=(0, 2, 3))
+        self.measure = OnSlices(self._measure)
+        self.means = OnSlices(self._mean)
 
     def _squares(self, total, grads):
         return total + sum(jnp.sum(jnp.square(g)) for unit in grads for g in unit)

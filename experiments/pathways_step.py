@@ -8,7 +8,7 @@ experts apart; what is saved, and what everything else reads, is the canonical o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from ..models import PerExpert, lower, worth_apart
-from ..runtime import arrays
+from ..runtime import OnSlices, Slice, arrays, fetch
 from .across_experts import ALL_GIVEN, NORM_GIVEN, Across, Blocks
 from .config import Experiment
 from .errors import ConfigError
@@ -66,32 +66,49 @@ class PathwaysStep:
     `step` and `interval` as in the canonical state.
     """
 
-    def __init__(self, config: Experiment, together: int = 8, only: tuple[int, ...] | None = None):
+    def __init__(
+        self,
+        config: Experiment,
+        together: int = 8,
+        only: tuple[int, ...] | None = None,
+        slices: Sequence[Slice] | None = None,
+    ):
         """Args:
         config: as of `prepare_pathways`.
         together: so many experts of one size share a program in the optimiser's step.
         only: numbers of the sparse layers whose experts are apart; None is all. Those of the others
             are run, differentiated and updated whole, with what lies between.
+        slices: of a runtime, one device each, the homes of the experts; the first is that of
+            everything else. None makes some of the config's devices.
 
         Raises:
             ConfigError: as `prepare_pathways`.
         """
         self.config = config
-        self.devices = tuple(local_mesh(config.devices).devices.flat)
+        devices = tuple(local_mesh(config.devices).devices.flat)
         self.exact = config.expert_updates == "exact"
         self.task = task_of(config)
         self.objective = task_of(
             dataclasses.replace(config, model=by_pathways(config.model))
         ).objective
         self.whole_optimizer, _ = whole_optimizer(config)
-        self.home = jax.sharding.SingleDeviceSharding(self.devices[0])
+        # Of the canonical state, which is of this process.
+        self.canon = jax.sharding.SingleDeviceSharding(devices[0])
         shapes = jax.eval_shape(lambda: initial_state(config, self.task, self.whole_optimizer))
         flat = flatten_dict(shapes["params"], sep="/")
         mask = flatten_dict(trained_mask(shapes["params"], config.freeze), sep="/")
         self.places = {name: mask[name] for name in flat}
         self.blank = jax.eval_shape(lambda: self.task.blank(config.batch_size))
         args = (*self._sorted(flat), self.blank, jax.ShapeDtypeStruct((), jnp.int32))
-        self.lowered = lower(self._loss, *args, devices=self.devices, only=only)
+        self.lowered = lower(
+            self._loss,
+            *args,
+            devices=devices if slices is None else None,
+            slices=slices,
+            only=only,
+        )
+        self.slices = self.lowered.slices
+        self.home = self.slices[0]
         names = [path[1].key for path, _ in jax.tree_util.tree_leaves_with_path(args[:2])]  # pyright: ignore
         self.experts = frozenset(names[i] for i in self.lowered.experts)
         trained = args[0]
@@ -105,14 +122,14 @@ class PathwaysStep:
         self.optimizer = ExpertOptimizer(
             self.layout,
             self._optimizer_of(ALL_GIVEN if self.exact else NORM_GIVEN),
-            self.devices,
+            self.slices,
             exact=self.exact,
             means=_MEANS.get(config.optimizer.name, "none"),
             together=together,
             batched=config.optimizer.name == "muon",
         )
         self.gradient = self.lowered.value_and_grad(0)
-        self.rest = jax.jit(self._rest, donate_argnums=(0, 1, 2, 3, 4))
+        self.rest = OnSlices(self._rest, donate=(0, 1, 2, 3, 4)).on(self.home)
 
     def worth_apart(self) -> tuple[int, ...]:
         """Sparse layers that the cost model finds faster apart, by the counts of the last step."""
@@ -129,11 +146,11 @@ class PathwaysStep:
         metrics = jax.jit(read)
 
         def read_state(state: State):
-            found, empty = metrics({"interval": state["interval"], "step": state["step"]})
-            return found, state | {"interval": empty}
+            found, empty = metrics(fetch({"interval": state["interval"], "step": state["step"]}))
+            return found, state | {"interval": self.home.put(empty)}
 
         def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
-            return jax.device_put({name: batch[name] for name in self.blank}, self.home)
+            return self.home.put({name: batch[name] for name in self.blank})
 
         def start() -> State:
             state = initial_state(config, task, self.whole_optimizer)
@@ -146,11 +163,11 @@ class PathwaysStep:
 
         return Training(
             task=task,
-            start=jax.jit(start, out_shardings=self.home),
+            start=jax.jit(start, out_shardings=self.canon),
             step=self.step,
             put=put,
             read=read_state,
-            home=self.home,
+            home=self.canon,
             enter=self.enter,
             canonical=self.canonical,
             params=self.params,
@@ -195,22 +212,24 @@ class PathwaysStep:
             updates = state["expert_updates"]
             counts = {(name, e): updates[name][e] for name, e in moments}
         own = {"opt": opt, "step": state["step"], "interval": state["interval"]}
-        homes = {unit: self.devices[unit[1] % len(self.devices)] for unit in moments}
+        homes = {unit: self.slices[unit[1] % len(self.slices)] for unit in moments}
         return {
             "trained": trained,
             "frozen": frozen,
             # In buffers of their own, since a step gives them up.
-            **jax.tree.map(jnp.copy, jax.device_put(own, self.home)),
-            "moments": {u: jax.device_put(m, homes[u]) for u, m in moments.items()},
-            "counts": {u: jax.device_put(c, homes[u]) for u, c in counts.items()},
+            **self.home.put(jax.tree.map(jnp.copy, own)),
+            "moments": {u: homes[u].put(m) for u, m in moments.items()},
+            "counts": {u: homes[u].put(c) for u, c in counts.items()},
         }
 
     def params(self, state: State) -> Any:
-        """The parameters as one tree of whole arrays on the first device."""
-        return unflatten_dict(self._whole(state["frozen"]) | self._whole(state["trained"]), sep="/")
+        """The parameters as one tree of whole arrays on the first device of this process."""
+        frozen, trained = fetch((state["frozen"], state["trained"]))
+        return unflatten_dict(self._whole(frozen) | self._whole(trained), sep="/")
 
     def canonical(self, state: State) -> State:
         """The inverse of `enter`, bit for bit."""
+        state = fetch(state)
         found = {
             "params": self.params(state),
             "opt_state": self.layout.put_together(state["opt"], state["moments"]),
@@ -221,7 +240,7 @@ class PathwaysStep:
             found["expert_updates"] = {
                 name: jnp.stack(
                     jax.device_put(
-                        [state["counts"][name, e] for e in range(layer.count)], self.home
+                        [state["counts"][name, e] for e in range(layer.count)], self.canon
                     )
                 )
                 for name, layer in self.layout.layers.items()

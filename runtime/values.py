@@ -64,13 +64,7 @@ class Value:
             RunTimeout: it did not come in time; ask again to wait longer.
             ValueReleased, Cancelled, IslandLost: it will never come.
         """
-        array = self.array(timeout)
-        try:
-            self._run.wait(array, self._node, timeout)
-        except (NodeError, IslandLost) as error:
-            self._fail(bare(again(error)))
-            raise
-        return fetched(array)
+        return fetched(self._computed(timeout))
 
     def array(self, timeout: float | None = None) -> Any:
         """The array where it was made, maybe not computed yet; waits only for reads before it."""
@@ -126,8 +120,8 @@ class Value:
         self._run.cancel("it was cancelled")
 
     def block_until_ready(self) -> Value:
-        """For `jax.block_until_ready`."""
-        self.result()
+        """For `jax.block_until_ready`; what is on an island of another process stays there."""
+        self._computed(None)
         return self
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -162,6 +156,16 @@ class Value:
         self._array = array
         if self._gone is not None:  # by now: another thread may have looked too early
             self._free()
+
+    def _computed(self, timeout: float | None) -> Any:
+        """The array where it was made, when it is computed."""
+        array = self.array(timeout)
+        try:
+            self._run.wait(array, self._node, timeout)
+        except (NodeError, IslandLost) as error:
+            self._fail(bare(again(error)))
+            raise
+        return array
 
     def _fail(self, error: BaseException) -> None:
         """It was asked for, and will never be: it holds nothing, and is refused as an argument."""
@@ -200,6 +204,8 @@ def arrays(tree: Any) -> Any:
 def fetch(tree: Any, timeout: float | None = None) -> Any:
     """Waits for a tree of futures; other leaves stay as they are.
 
+    Arrays that are on islands of other processes come here, too.
+
     Raises:
         as `Value.result`; RunTimeout counts for all together.
     """
@@ -207,7 +213,7 @@ def fetch(tree: Any, timeout: float | None = None) -> Any:
 
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, Value):
-            return leaf
+            return fetched(leaf)
         if end is None:
             return leaf.result()
         left = end - time.monotonic()

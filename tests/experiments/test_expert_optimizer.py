@@ -14,6 +14,8 @@ from byways.experiments.expert_optimizer import ExpertOptimizer, Experts
 from byways.experiments.optimizer import learning_rate, make_optimizer
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from byways import runtime as rt
+
 E, STEPS = 5, 6
 # Two layers of one kind, whose experts share programs, and one of another.
 LAYERS = {"encoderblock_1": (3, 4), "encoderblock_3": (3, 4), "encoderblock_4": (4, 2)}
@@ -63,11 +65,12 @@ class Apart:
         blocks = ALL_GIVEN if exact else NORM_GIVEN
         own = make_optimizer(config, STEPS, blocks)
         self.shared = make_optimizer(config, STEPS, NORM_GIVEN)
-        homes = self.homes = jax.devices()[:devices]
+        system = rt.Runtime({"local": jax.devices()[:devices]})
+        self.homes = [system.virtual_devices().add_slice(1) for _ in range(devices)]
         self.optimizer = ExpertOptimizer(
             self.layout,
             lambda _: own,
-            homes,
+            self.homes,
             exact=exact,
             means=MEANS.get(config.name, "none"),
             together=together,
@@ -75,7 +78,7 @@ class Apart:
         )
         state = self.whole.init(unflatten_dict(params, sep="/"))
         self.state, moments = self.layout.take_apart(state)
-        placed = {u: jax.device_put(m, self.home(u)) for u, m in moments.items()}
+        placed = {u: self.home(u).put(m) for u, m in moments.items()}
         # Buffers of its own: what a step is given is donated.
         counts = {} if exact else {u: self.put(u, np.int32(0)) for u in moments}
         self.experts = Experts(self.units(params), placed, counts)
@@ -85,7 +88,7 @@ class Apart:
         return self.homes[unit[1] % len(self.homes)]
 
     def put(self, unit, x):
-        return jax.device_put(np.array(x), self.home(unit))
+        return self.home(unit).put(np.array(x))
 
     def units(self, flat, awake=None):
         return {
