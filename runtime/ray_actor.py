@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .ray_claims import Claims
+from .ray_versions import versions
+
 # How many threads each group of methods has: messages wait for each other; news, questions, mail
 # and compilation must not wait for them. And the group of each method, which callers say: Ray finds
 # a method's own by a name that decorators may change.
@@ -18,6 +21,7 @@ GROUP_OF = {
     "deliver": "mail",
     "meet": "mail",
     "lose": "mail",
+    "leave": "mail",
 }
 # The least that XLA's pools have. They also copy what is sent and received: on as many threads as
 # cores, what another island waits for would go only when nothing is left to compute.
@@ -28,50 +32,80 @@ class IslandActor:
     """Has the process's JAX, and an `IslandHost` that does the work.
 
     Its methods are called by the controller and by other islands, in threads of their own groups.
+    Before it has a controller it only says what it is.
     """
 
-    def __init__(self, name: str, devices: int, cores: tuple[int, int] | None = None):
-        """With so many CPU devices; of other hardware, with what the process has.
-
-        Args:
-            cores: (first, count) of this host's that its threads keep to; None is all.
-        """
-        if cores is not None:
-            keep_to_cores(*cores)
-        os.environ.setdefault("NPROC", str(max(cores_here(), THREADS)))
+    def __init__(self, name: str):
         # Ray puts the driver's folder on the path: a checkout's `datasets` would be in front.
         root = str(Path(__file__).resolve().parents[1])
         sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != root]
-        import jax
+        self._name, self._claims = name, Claims()
+        self._peers: dict[str, Any] = {}
+        self._host: Any = None
+        self._devices: list[Any] = []
+        self._of = ""  # whose values are here
 
-        jax.config.update("jax_num_cpu_devices", devices)
+    # Beginning.
+
+    def hello(self) -> dict[str, Any]:
+        """What this is."""
+        return {"pid": os.getpid(), "versions": versions()}
+
+    def claim(self, claim: dict[str, Any]) -> dict[str, Any] | None:
+        """A controller wants the island; None if it has it now, else who has."""
+        taken = self._claims.take(claim)
+        if taken is None and self._of not in ("", claim["id"]):
+            self._clean()
+        return taken
+
+    def begin(self, settings: dict[str, Any], peers: dict[str, Any]) -> list[str]:
+        """Starts JAX, unless it is there already.
+
+        Args:
+            settings: `devices`, CPU devices; `platform`, None is any; `x64`, numbers of 64 bits;
+                `cores` of this host's that the threads keep to, (first, count), None is all.
+            peers: the other islands.
+
+        Returns:
+            platforms of the devices.
+        """
+        if not self._devices:
+            self._devices = started(settings)
+        sys.modules["jax"].config.update("jax_enable_x64", settings["x64"])
+        self.meet(peers)
+        if self._host is None:
+            self._open()
+        return [device.platform for device in self._devices]
+
+    def leave(self, identifier: str) -> None:
+        """Its controller needs it no more."""
+        if self._claims.has(identifier):
+            self._clean()
+            self._claims.leave(identifier)
+
+    def _open(self) -> None:
         from .ray_island import IslandHost
 
-        self._peers: dict[str, Any] = {}
-        self._host = IslandHost(name, jax.local_devices(), self._post)
+        self._host = IslandHost(self._name, self._devices, self._post)
+        self._of = self._claims.holder
 
-    def hello(self, peers: dict[str, Any]) -> dict[str, Any]:
-        """Makes the other islands known; tells of this one."""
-        self.meet(peers)
-        kinds = [device.platform for device in self._host.devices]
-        return {"pid": os.getpid(), "devices": kinds}
+    def _clean(self) -> None:
+        """Forgets all of a controller's."""
+        old, self._host, self._of = self._host, None, ""
+        self._peers.clear()
+        if old is not None:
+            old.close()
 
-    def meet(self, peers: dict[str, Any]) -> None:
-        """Makes islands known that were not there before."""
-        self._peers.update(peers)
+    # What a controller wants. Of one that counts as gone nothing is taken.
 
-    def take_message(self, number: int, first: int, ops: list[tuple]) -> None:
-        self._host.take_message(number, first, ops)
+    def take_message(self, of: str, number: int, first: int, ops: list[tuple]) -> None:
+        host = self._host
+        if host is not None and self._claims.has(of):
+            host.take_message(number, first, ops)
 
-    def news(self, seen: int, seconds: float) -> tuple:
+    def news(self, of: str, seen: int, seconds: float) -> tuple:
+        self._claims.hear(of)
         return self._host.news(seen, seconds)
-
-    def deliver(self, key: str, wires: Any) -> None:
-        self._host.deliver(key, wires)
-
-    def lose(self, name: str, packed: tuple) -> None:
-        self._host.lose(name, packed)
-        self._peers.pop(name, None)
 
     def fetch(self, number: int) -> tuple:
         return self._host.fetch(number)
@@ -79,17 +113,47 @@ class IslandActor:
     def compile(self, *packed: Any) -> tuple:
         return self._host.compile(*packed)
 
+    def held(self) -> int:
+        return self._host.held()
+
     def path(self) -> list[str]:
         """Where this process finds modules."""
         return list(sys.path)
 
-    def held(self) -> int:
-        return self._host.held()
+    # Other islands.
+
+    def meet(self, peers: dict[str, Any]) -> None:
+        """Makes islands known."""
+        self._peers.update(peers)
+
+    def deliver(self, key: str, wires: Any) -> None:
+        host = self._host
+        if host is not None:
+            host.deliver(key, wires)
+
+    def lose(self, name: str, packed: tuple) -> None:
+        host = self._host
+        if host is not None:
+            host.lose(name, packed)
+        self._peers.pop(name, None)
 
     def _post(self, to: str, key: str, wires: Any) -> None:
         peer = self._peers.get(to)
         if peer is not None:  # else it is gone
             tell(peer, "deliver")(key, wires)
+
+
+def started(settings: dict[str, Any]) -> list[Any]:
+    """Starts this process's JAX; its devices."""
+    if settings["cores"] is not None:
+        keep_to_cores(*settings["cores"])
+    os.environ.setdefault("NPROC", str(max(cores_here(), THREADS)))
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", settings["devices"])
+    if settings["platform"] is not None:
+        jax.config.update("jax_platforms", settings["platform"])
+    return jax.local_devices()
 
 
 def cores_here() -> int:

@@ -1,25 +1,27 @@
-"""Islands as Ray actors: placed, started, ended.
+"""Islands as Ray actors: started, known to each other, ended.
 
-Ray is imported when islands are made. One actor is one host of one island and owns its process's
-devices; a placement group keeps cores for each, also while its process is started again.
+Ray is imported when islands are made. An actor is one host of one island and owns its process's
+devices. It says what it is before anything is sent to it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import jax
 
 from .errors import IslandLost
 from .faults import said
 from .ray_actor import GROUPS, IslandActor, ask, tell
+from .ray_claims import IslandTaken, new_claim, said_of
 from .ray_hosts import Hosts, Started
 from .ray_line import RayLine
+from .ray_places import LOOK, Places
 from .ray_start import RayMissing, start_ray, the_ray
-
-# Seconds between looks whether what is waited for is given up.
-LOOK = 0.5
+from .ray_versions import IslandMismatch, check_versions
 
 
 class RayIslands(Hosts):
@@ -31,7 +33,7 @@ class RayIslands(Hosts):
 
     Attributes:
         devices: of each island, by its name.
-        pids: of their processes.
+        pids: of their (first) processes.
         address: of the Ray that they are part of.
     """
 
@@ -44,10 +46,12 @@ class RayIslands(Hosts):
         address: str | None = None,
         patience: float = 180.0,
         silence: float = 10.0,
+        platform: str | None = None,
+        lasting: bool = False,
     ):
         """Args:
             islands: how many, or their names.
-            devices: CPU devices of each.
+            devices: of each.
             cores: that the threads of each keep to, one island's after the other's, so that islands
                 on one machine do not compute on each other's; None leaves them all to all.
             address: of a running Ray, `host:port` or `auto`; None starts one on this machine, which
@@ -55,10 +59,16 @@ class RayIslands(Hosts):
             patience: seconds for all of it to be there, and for an island that is started again.
             silence: seconds after which an island that is there and says nothing, not even that
                 there is no news, counts as lost. Computing and compiling are not silence.
+            platform: `cpu`, `gpu` or `tpu`, of which Ray gives each island so many; None is what
+                JAX finds in a process that asks Ray for cores alone.
+            lasting: the processes outlive `close()` and this process. Who asks for islands of
+                these names next takes them over, emptied, if nobody has them; `remove` ends them.
 
         Raises:
             RayMissing: Ray is not installed, not there, or has too little for so many islands.
-            ValueError: a number below 1.
+            IslandMismatch: an island is of other versions, or has other devices.
+            IslandTaken: a lasting island is another controller's.
+            ValueError: a number below 1, or lasting islands of a Ray that ends with this process.
         """
         names = (
             [f"island{n}" for n in range(islands)] if isinstance(islands, int) else list(islands)
@@ -69,93 +79,125 @@ class RayIslands(Hosts):
             raise ValueError(f"cores={cores}: one or more, or None for all")
         if not silence >= 1:
             raise ValueError(f"silence={silence}: a second or more; islands speak four times in it")
+        if platform not in (None, "cpu", "gpu", "cuda", "rocm", "tpu"):
+            raise ValueError(f"platform={platform!r}: 'cpu', 'gpu' or 'tpu', or None")
+        if lasting and address is None:
+            raise ValueError("lasting=True needs the address of a Ray that lasts, too")
         super().__init__(patience)
         self._ray = ray = the_ray()
-        self._cores, self._silence = cores, silence
-        self._groups: dict[str, Any] = {}  # by island
-        self._places: dict[str, int] = {}  # which cores, by island
+        self._cores, self._platform, self._lasting = cores, platform, lasting
+        self._claim = new_claim(silence)
         self._actors: dict[str, Any] = {}  # by peer
         self._lines: dict[str, RayLine] = {}
+        self._ended: set[Any] = set()  # actors whose names may not be free yet
         self._ours = start_ray(ray, len(names) * (cores or 1), address)
+        self.address = ray.get_runtime_context().gcs_address
+        self._places = Places(ray, cores or 1, platform, lasting, self.address)
         try:
-            self.address = ray.get_runtime_context().gcs_address
             self._begin(names, devices, patience)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Ends the processes, and the Ray if it was started for them. May be called twice."""
+        """Ends the processes, and the Ray if it was started for them; leaves lasting ones, empty.
+        May be called twice.
+        """
         if self._closed:
             return
         super().close()
         for peer in list(self._actors):
             self._end(peer)
-        for name in list(self._groups):
-            self._give_back(name)
+        self._places.leave()
         if self._ours:
             self._ray.shutdown()
 
+    # Starting.
+
     def _start(self, peers: dict[str, str], devices: int, end: float) -> dict[str, Started]:
         try:
-            self._place(list(peers), end)
-            before = dict(self._actors)
+            self._places.take(list(peers), devices, 1, end, self._check_open)
+            before = list(self._actors)
             for name, peer in peers.items():
-                self._actors[peer] = self._actor(name, devices)
-            found = {name: self._hello(name, peer, end) for name, peer in peers.items()}
+                self._actors[peer] = self._actor(name, devices, end)
+            pids = {name: self._hello(name, peer, end) for name, peer in peers.items()}
+            found = {}
+            for name, peer in peers.items():
+                platforms = self._began(name, peer, devices, end)
+                line = RayLine(name, self._actors[peer], self._claim)
+                self._lines[peer] = line
+                found[name] = Started(line, pids[name], platforms)
             self._introduce(before, {peer: self._actors[peer] for peer in peers.values()})
-        except BaseException:
+        except BaseException as error:
+            others = self._lasting and isinstance(error, IslandTaken | IslandMismatch)
             for name, peer in peers.items():
-                self._end(peer)
-                if name not in self.outboxes:
-                    self._give_back(name)
+                self._end(peer, leave=others)
+                if name not in self.outboxes and not self._lasting:
+                    self._places.give_back(name)
             raise
         return found
 
-    def _place(self, names: Sequence[str], end: float) -> None:
-        """Room for each that has none yet."""
-        cores = self._cores or 1
-        new = [name for name in names if name not in self._groups]
-        for name in new:
-            self._places.setdefault(name, len(self._places))
-            self._groups[name] = self._ray.util.placement_group([{"CPU": cores}])
-        for name in new:
-            while not self._groups[name].wait(LOOK):
-                self._check_open()
-                if time.monotonic() > end:
-                    raise self._no_room(len(new))
-
-    def _no_room(self, wanted: int) -> RayMissing:
-        have, cores = self._ray.cluster_resources().get("CPU", 0), self._cores or 1
-        free = self._ray.available_resources().get("CPU", 0)
-        each = "a core" if cores == 1 else f"{cores} cores"
-        what = f"{wanted} islands want {each} each" if wanted > 1 else f"an island wants {each}"
-        return RayMissing(
-            f"{what}, and the Ray at {self.address} has {have:g}, or others use them ({free:g} are "
-            "free now): ask for fewer islands, or add machines"
-        )
-
-    def _actor(self, name: str, devices: int) -> Any:
-        ray, cores = self._ray, self._cores
-        kind = ray.remote(concurrency_groups=GROUPS, max_restarts=0, max_task_retries=0)(
+    def _actor(self, name: str, devices: int, end: float) -> Any:
+        kind = self._ray.remote(concurrency_groups=GROUPS, max_restarts=0, max_task_retries=0)(
             IslandActor
         )
-        where = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
-            self._groups[name], 0
-        )
-        mine = None if cores is None else (self._places[name] * cores, cores)
-        made = kind.options(num_cpus=cores or 1, scheduling_strategy=where)
-        return made.remote(name, devices, mine)
+        options = self._places.options(name, 0, devices)
+        while True:
+            made = kind.options(**options).remote(name)
+            if made._actor_id not in self._ended:
+                return made
+            if time.monotonic() > end:
+                raise RayMissing(f"island {name!r} does not start: the one before does not end")
+            self._check_open()
+            time.sleep(LOOK)
 
-    def _hello(self, name: str, peer: str, end: float) -> Started:
-        """Waits until it answers."""
+    def _hello(self, name: str, peer: str, end: float) -> int:
+        """Waits until it answers, and is ours; its process."""
+        told = self._wait(name, ask(self._actors[peer], "hello")(), end)
+        check_versions(name, told["versions"])
+        asked = 0
+        while True:
+            taken = self._wait(name, ask(self._actors[peer], "claim")(self._claim), end)
+            if taken is None:
+                return told["pid"]
+            # One that was killed looks alive until it has been silent for long enough.
+            if (asked and taken["heard"] < 2 * LOOK) or time.monotonic() > end:
+                raise IslandTaken(
+                    f"island {name!r} has a controller, which was heard {taken['heard']:.1f} s "
+                    f"ago: {said_of(taken)}. Let that one close its islands, or take other names"
+                )
+            asked += 1
+            self._check_open()
+            time.sleep(2 * LOOK)
+
+    def _began(self, name: str, peer: str, devices: int, end: float) -> tuple[str, ...]:
+        """Its devices, which are what was asked for."""
+        cores = self._cores
+        settings = {
+            "devices": devices,
+            "platform": self._platform,
+            "x64": bool(jax.config.read("jax_enable_x64")),
+            "cores": None if cores is None else (self._places.number(name) * cores, cores),
+        }
+        answer = ask(self._actors[peer], "begin")(settings, self._actors)
+        found = tuple(self._wait(name, answer, end))
+        other = {platform for platform in found if self._platform not in (None, platform)}
+        if len(found) != devices or (other and self._platform not in ("cuda", "rocm")):
+            wanted = f"{devices} {self._platform or 'CPU'}"
+            raise IslandMismatch(
+                f"island {name!r} has other devices than asked for: {len(found)} of "
+                f"{'/'.join(sorted(set(found)))} in place of {wanted}. Ask for these (devices=, "
+                "platform=), or for other machines"
+            )
+        return found
+
+    def _wait(self, name: str, answer: Any, end: float) -> Any:
+        """An answer of an island that is being started."""
         ray = self._ray
         try:
-            answer = ask(self._actors[peer], "hello")(self._actors)
             while True:
                 try:
-                    told = ray.get(answer, timeout=LOOK)
-                    break
+                    return ray.get(answer, timeout=LOOK)
                 except ray.exceptions.GetTimeoutError:
                     self._check_open()
                     if time.monotonic() > end:
@@ -163,34 +205,43 @@ class RayIslands(Hosts):
                             f"island {name!r} does not start: its process did not answer in time; "
                             "be more patient, or see what else the machine does"
                         ) from None
+        except ray.exceptions.RayTaskError as error:
+            raise RayMissing(
+                f"island {name!r} does not start: {said(error.cause or error)}"
+            ) from error
         except ray.exceptions.RayError as error:
             raise RayMissing(f"island {name!r} does not start: {said(error)}") from error
-        line = self._lines[peer] = RayLine(name, self._actors[peer], self._silence)
-        return Started(line, told["pid"], tuple(told["devices"]))
 
-    def _introduce(self, before: dict[str, Any], new: dict[str, Any]) -> None:
+    def _introduce(self, before: Sequence[str], new: dict[str, Any]) -> None:
         """Those that were there know the new ones, before anything is sent that is for them."""
         for outbox in list(self.outboxes.values()):
             if outbox.peer in before and outbox.lost is None:
                 with contextlib.suppress(IslandLost):  # who listens for its news hears it, too
                     outbox.ask("meet", new)
 
-    def _end(self, peer: str) -> None:
+    # Ending.
+
+    def _end(self, peer: str, leave: bool = False) -> None:
         actor, line = self._actors.pop(peer, None), self._lines.pop(peer, None)
         if line is not None:
             line.end()
-        if actor is not None:
-            with contextlib.suppress(Exception):
-                self._ray.kill(actor)
+        if actor is None:
+            return
+        if leave or (self._lasting and self._closed):  # one that is another's does not mind
+            self._quietly(lambda: tell(actor, "leave")(self._claim["id"]))
+        else:
+            self._ended.add(actor._actor_id)
+            self._quietly(lambda: self._ray.kill(actor))
 
     def _say_lost(self, peer: str, packed: tuple) -> None:
         for other, actor in list(self._actors.items()):
             if other != peer:
-                with contextlib.suppress(Exception):
-                    tell(actor, "lose")(peer, packed)
+                self._quietly(lambda actor=actor: tell(actor, "lose")(peer, packed))
 
     def _give_back(self, name: str) -> None:
-        group = self._groups.pop(name, None)
-        if group is not None:
-            with contextlib.suppress(Exception):
-                self._ray.util.remove_placement_group(group)
+        if not (self._lasting and self._closed):
+            self._places.give_back(name)
+
+    def _quietly(self, call: Callable[[], Any]) -> None:
+        with contextlib.suppress(Exception):  # whoever it was for is gone
+            call()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .errors import IslandLost
 from .ray_carrier import Carrier
 from .ray_wire import from_wire, pack_error, to_wire
 
@@ -51,6 +52,7 @@ class IslandHost:
         self._mail: dict[str, Any] = {}
         self._mailed = threading.Condition()
         self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
+        self._closed: tuple | None = None
         self._news = threading.Condition()
         self._reached = 0
         self._failed: list[tuple[int, tuple]] = []
@@ -165,8 +167,9 @@ class IslandHost:
         """What another island offers; waits for the word that it does, and not for the bytes."""
         self._push()
         with self._mailed:
-            self._mailed.wait_for(lambda: key in self._mail or whose in self._gone)
-            ticket, ill = self._mail.pop(key, ("", [self._gone.get(whose)] * len(outs)))
+            self._mailed.wait_for(lambda: key in self._mail or whose in self._gone or self._closed)
+            lost = self._gone.get(whose, self._closed)
+            ticket, ill = self._mail.pop(key, ("", [lost] * len(outs)))
         there = [self.sharding(s) for s, packed in zip(spreads, ill, strict=True) if packed is None]
         try:
             came = iter(self._carrier.pull(ticket, there) if there else ())
@@ -199,6 +202,8 @@ class IslandHost:
     def _watch(self) -> None:
         while True:
             self._work.acquire()
+            if self._closed and not self._watched:
+                return
             self._look(self._watched.popleft())
 
     def _look(self, batch: list[tuple]) -> None:
@@ -265,7 +270,13 @@ class IslandHost:
             self._mailed.notify_all()
 
     def close(self) -> None:
-        """Closes what others pull from."""
+        """Closes what others pull from, and ends what waits here. May be called twice."""
+        with self._mailed:
+            if self._closed:
+                return
+            self._closed = pack_error(IslandLost(f"island {self.name!r} was closed"))
+            self._mailed.notify_all()
+        self._work.release()
         self._carrier.close()
 
     def lose(self, name: str, packed: tuple) -> None:

@@ -24,15 +24,21 @@ class RayLine:
         silence: seconds without an answer to it after which the island counts as lost.
     """
 
-    def __init__(self, name: str, actor: Any, silence: float):
-        self.silence, self._name, self._actor = silence, name, actor
+    def __init__(self, name: str, actor: Any, claim: dict[str, Any]):
+        """Args:
+        name: the island's.
+        actor: that has it.
+        claim: of this controller, which the island knows.
+        """
+        self.silence: float = claim["silence"]
+        self._name, self._actor, self._claim = name, actor, claim["id"]
         self._send = tell(actor, "take_message")
         self._ended = False
 
     def send(self, number: int, first: int, ops: list[tuple]) -> None:
         """A message; Ray keeps their order."""
         with contextlib.suppress(Exception):  # who listens for news hears why
-            self._send(number, first, ops)
+            self._send(self._claim, number, first, ops)
 
     def ask(self, what: str, *args: Any) -> Any:
         """Waits for the answer as long as the island lives.
@@ -42,9 +48,13 @@ class RayLine:
         """
         ray = the_ray()
         try:
-            answer = ask(self._actor, what)(*args)
-            silence = self.silence if what == "news" else None
-            return self._answered(ray, answer, silence)
+            if what != "news":
+                return self._answered(ray, ask(self._actor, what)(*args), None)
+            answer = ask(self._actor, what)(self._claim, *args)
+            return self._answered(ray, answer, self.silence)
+        except ray.exceptions.RayTaskError as error:
+            why = said(error.cause or error)
+            raise IslandLost(f"island {self._name!r} is lost: {why}") from None
         except ray.exceptions.RayError as error:
             raise IslandLost(f"island {self._name!r} is lost: {said(error)}") from None
 

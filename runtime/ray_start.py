@@ -61,6 +61,8 @@ def start_ray(ray: Any, islands: int, address: str | None) -> bool:
             host, _, port = address.rpartition(":")
             if host:  # Ray itself asks for minutes
                 socket.create_connection((host, int(port)), 5).close()
+            if host in ("127.0.0.1", "localhost", "::1"):
+                _stay_on_loopback(ray)
             ray.init(address=address, **common)
         except Exception as error:
             raise RayMissing(
@@ -69,8 +71,7 @@ def start_ray(ray: Any, islands: int, address: str | None) -> bool:
             ) from error
         return True
     with _environment(STARTING):
-        # Ray has this for other systems: only so does it stay on the loopback.
-        _constants(ray).ENABLE_RAY_CLUSTER = False
+        _stay_on_loopback(ray)
         try:
             ray.init(
                 address="local",
@@ -85,8 +86,11 @@ def start_ray(ray: Any, islands: int, address: str | None) -> bool:
     return True
 
 
-def _constants(ray: Any) -> Any:
-    return ray._private.ray_constants
+def _stay_on_loopback(ray: Any) -> None:
+    """Ray has this for other systems; else it takes the loopback for this machine's other address,
+    where one that listens on the loopback alone is asked for in vain.
+    """
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 @contextlib.contextmanager

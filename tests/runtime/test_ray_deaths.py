@@ -5,13 +5,14 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from byways import runtime as rt
+
+from .ray_processes import a_ray_to_use, alive, gone
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,36 +21,10 @@ pytestmark = [
 X = np.ones(2, np.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def address():
-    """Of a Ray for all tests here: starting one takes longer than using it."""
-    ray = pytest.importorskip("ray")
-    from byways.runtime import ray_start
-
-    started = not os.environ.get("BYWAYS_TEST_RAY")
-    if started:
-        ray_start.start_ray(ray, 6, None)
-        os.environ["BYWAYS_TEST_RAY"] = ray.get_runtime_context().gcs_address
-    yield os.environ["BYWAYS_TEST_RAY"]
-    ray.shutdown()
-    if started:
-        del os.environ["BYWAYS_TEST_RAY"]
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    return state != "Z"
-
-
-def gone(pids, seconds=15):
-    end = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not any(map(alive, pids))
+    with a_ray_to_use(pytest.importorskip("ray")) as found:
+        yield found
 
 
 def programs(system):

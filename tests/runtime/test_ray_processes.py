@@ -15,6 +15,8 @@ import pytest
 
 from byways import runtime as rt
 
+from .ray_processes import a_ray_to_use, gone
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # Ray's own
@@ -44,33 +46,14 @@ NOT_YET = (
 
 @pytest.fixture(scope="module", autouse=True)
 def a_ray():
-    """One for all tests here, at an address: starting one takes longer than using it."""
-    ray = pytest.importorskip("ray")
-    from byways.runtime import ray_start
-
-    started = not os.environ.get("BYWAYS_TEST_RAY")
-    if started:
-        ray_start.start_ray(ray, 6, None)
-        os.environ["BYWAYS_TEST_RAY"] = ray.get_runtime_context().gcs_address
-    yield
-    ray.shutdown()
-    if started:
-        del os.environ["BYWAYS_TEST_RAY"]
+    with a_ray_to_use(pytest.importorskip("ray")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def hosts(a_ray):
     with rt.RayIslands(2, devices=2, address=os.environ["BYWAYS_TEST_RAY"]) as made:
         yield made
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    return state != "Z"
 
 
 def test_one_program_over_two_processes(hosts):
@@ -151,10 +134,7 @@ def test_a_killed_process_is_noticed_and_nothing_hangs(a_ray):
             work(jnp.ones((400, 400)))
     finally:
         system.close()
-    end = time.monotonic() + 10
-    while any(map(alive, pids.values())) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not any(map(alive, pids.values()))
+    assert gone(pids.values())
 
 
 def test_the_documented_example(hosts, root, capsys):
