@@ -46,7 +46,7 @@ def _control(rows: Sequence[dict[str, Any]]) -> list[Table]:
 
 
 def _pipeline(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    columns = ("one island ms", "jit ms", "ideal ms", "GPipe ms", "1F1B ms", "GPipe/ideal")
+    columns = ("one island", "jit", "ideal", "GPipe", "1F1B", "GPipe/ideal", "1F1B/ideal")
     names = ("one", "jit", "ideal", "gpipe", "1f1b")
     lines = [
         [
@@ -59,11 +59,11 @@ def _pipeline(rows: Sequence[dict[str, Any]]) -> list[Table]:
         ]
         for row in rows
     ]
-    return [Table(("pipeline", *columns, "1F1B/ideal", "quartiles", "speed-up"), lines)]
+    return [Table(("pipeline: ms", *columns, "quartiles", "speed-up"), lines)]
 
 
 def _experts(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    columns = ("there", "islands ms", "one program ms", "ratio", "messages here", "there")
+    columns = ("of them there", "islands ms", "jit ms", "ratio", "messages here", "there")
     return [
         Table(
             (f"{what}: awake", *columns),

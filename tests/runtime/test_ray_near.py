@@ -144,6 +144,12 @@ def test_small_results_come_with_the_news(hosts, system, here, monkeypatch):
         add(np.zeros(100_000, np.float32)).result()
 
 
+def test_what_is_waited_for_stays_on_its_island(hosts, system, here, monkeypatch):
+    add = rt.computation(lambda x: x + 1, here, name="add")
+    monkeypatch.setattr(type(hosts.outboxes["island0"]), "fetch", None)
+    jax.block_until_ready(add(np.zeros(100_000, np.float32)))
+
+
 def test_a_failing_node_poisons_what_depends_on_it_by_name(system, here, there):
     def refuse(x):
         def look(x):
