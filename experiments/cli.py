@@ -155,6 +155,11 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
             "[--json] [--nodes N …]",
             "time nodes on an island of another process, beside plain Ray",
         ),
+        "island-training": Command(
+            "cli_bench_island_training.bench_island_training",
+            "[--json] [--preset NAME …]",
+            "time training over two islands beside one with half of the batch",
+        ),
         "serving": Command(
             "cli_bench_serving.bench_serving",
             "[--json] [--only NAME …]",

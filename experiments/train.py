@@ -72,7 +72,7 @@ def train(
                     break
                 except AllIslandsLost:
                     assert islands is not None
-                    islands.wait_for_comebacks()
+                    islands.wait_for_one()
         run.mark_finished(config.steps)
         return run.path
 

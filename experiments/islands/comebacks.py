@@ -82,8 +82,6 @@ class Comebacks:
             return
         seconds = time.monotonic() - began
         if not self._closed.is_set():
-            self._events.add(
-                "started", f"{name} is there again, after {seconds:.1f} s", island=name,
-                seconds=round(seconds, 3),
-            )  # fmt: skip
+            text = f"{name} is there again, after {seconds:.1f} s"
+            self._events.add("started", text, island=name, seconds=round(seconds, 3))
             self.back.append(name)

@@ -37,10 +37,10 @@ class Islands:
     events: Events
     team: Team | None = None
 
-    def wait_for_comebacks(self) -> None:
-        """As of the team."""
+    def wait_for_one(self) -> None:
+        """Waits until an island is there; as of `Members`."""
         assert self.team is not None
-        self.team.wait_for_comebacks()
+        self.team.members.wait_for_one()
 
 
 @contextlib.contextmanager

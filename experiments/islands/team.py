@@ -8,7 +8,6 @@ given it; and the later steps are taken again, with the same rows cut in the sam
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -17,69 +16,32 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...runtime import ProgramError, Runtime, RuntimeFault, Value, fetch
+from ...runtime import Runtime, RuntimeFault, Value, fetch
 from ..errors import AllIslandsLost, RunError
-from .comebacks import Comebacks
+from .entries import Entry, StepLoss
 from .events import Events
+from .members import Members
 from .part_step import PartStep
 from .placed import StepPrograms
 
 # Steps that may be under way before the oldest is waited for; each holds its state.
 AHEAD = 3
-# Seconds after an error until the island that it comes from is known to be lost.
-NOTICED = 15.0
-# Losses in a row with no step between them, for each island.
-LOSSES = 4
-
-
-@dataclasses.dataclass(eq=False)
-class Entry:
-    """A step that was sent.
-
-    Attributes:
-        number: of the step.
-        rows: of each part.
-        states: of each island, after it.
-        marks: of each island a small result of what makes its state, by which it is known to be
-            there: the loss.
-        loss: once it is known.
-    """
-
-    number: int
-    rows: Sequence[Any]
-    states: dict[str, Any] = dataclasses.field(default_factory=dict)
-    marks: dict[str, Value] = dataclasses.field(default_factory=dict)
-    loss: np.ndarray | None = None
-
-
-class StepLoss:
-    """The loss of a step, when it is asked for; a loss of an island before that is mended."""
-
-    def __init__(self, team: Team, entry: Entry):
-        self._team, self._entry = team, entry
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self._team.loss_of(self._entry), dtype)
 
 
 class Team:
-    """The islands of a run.
+    """The islands of a run, and the state of its training on them.
 
     Attributes:
-        alive: names of those that take part now, in order.
+        members: who takes part.
     """
 
     def __init__(self, step: PartStep, system: Runtime, events: Events):
-        self._system, self._events = system, events
-        self._names = list(system.islands)
-        slices = {n: system.virtual_devices(n).add_slice(1) for n in self._names}
-        self._programs = StepPrograms(step, slices)
-        self._comebacks = Comebacks(system, self._warm, events)
+        self.members = Members(system, self._warm, events)
+        slices = {n: system.virtual_devices(n).add_slice(1) for n in self.members.names}
+        self._programs, self._events = StepPrograms(step, slices), events
         self._shapes: Any = None
         self._pending: deque[Entry] = deque()
-        self._base = Entry(0, ())
-        self._losses = 0
-        self.alive = list(self._names)
+        self._base = Entry(0)
 
     # What a trainer asks.
 
@@ -96,14 +58,14 @@ class Team:
         self._pending.clear()
         number = int(state["step"])
         while True:
-            states = {name: self._programs.on[name].copy(state) for name in self.alive}
+            states = {name: self._programs.on[name].copy(state) for name in self.members.alive}
             marks = {name: own["step"] for name, own in states.items()}
-            self._base = Entry(number, (), states, marks)
+            self._base = Entry(number, states=states, marks=marks)
             try:
                 fetch(marks)
                 return
             except RuntimeFault as error:
-                self._without_the_lost(error)
+                self.members.leave_out_the_lost(error, self._base.number)
 
     def step(self, rows: Sequence[Any]) -> StepLoss:
         """Sends a step.
@@ -113,7 +75,9 @@ class Team:
         """
         self._advance()
         self._take_in()
-        self._shapes = self._shapes or _shapes((self._base.states[self.alive[0]], list(rows)))
+        self._shapes = self._shapes or _shapes(
+            (self._base.states[self.members.alive[0]], list(rows))
+        )
         entry = Entry(self._newest.number + 1, rows)
         self._pending.append(entry)
         try:
@@ -126,7 +90,7 @@ class Team:
         """Waits for the loss of a step."""
         while entry.loss is None:
             try:
-                entry.loss = np.asarray(entry.marks[self.alive[0]].result())
+                entry.loss = np.asarray(entry.marks[self.members.alive[0]].result())
             except RuntimeFault as error:
                 self._recover(error)
         return entry.loss
@@ -140,7 +104,7 @@ class Team:
                     name: self._programs.on[name].read(
                         states[name]["interval"], states[name]["step"]
                     )
-                    for name in self.alive
+                    for name in self.members.alive
                 }
                 metrics = fetch({name: metrics for name, (metrics, _) in found.items()})
             except RuntimeFault as error:
@@ -148,8 +112,8 @@ class Team:
                 continue
             emptied = {n: states[n] | {"interval": empty} for n, (_, empty) in found.items()}
             marks = {n: jax.tree.leaves(empty)[0] for n, (_, empty) in found.items()}
-            self._base = Entry(self._base.number, (), emptied, marks)
-            return metrics[self.alive[0]]
+            self._base = Entry(self._base.number, states=emptied, marks=marks)
+            return metrics[self.members.alive[0]]
 
     def state(self, part: str | None = None) -> Any:
         """The state of the islands, or a part of it, as arrays of this process.
@@ -160,30 +124,18 @@ class Team:
         while True:
             states = self._settled()
             try:
-                digests = fetch({n: self._programs.on[n].digest(states[n]) for n in self.alive})
+                digests = fetch(
+                    {n: self._programs.on[n].digest(states[n]) for n in self.members.alive}
+                )
                 self._check_same({n: np.asarray(found).tobytes() for n, found in digests.items()})
-                own = states[self.alive[0]]
+                own = states[self.members.alive[0]]
                 return fetch(own if part is None else own[part])
             except RuntimeFault as error:
                 self._recover(error)
 
-    def wait_for_comebacks(self) -> None:
-        """After the state was lost: waits for an island to begin again with.
-
-        Raises:
-            RunError: none comes.
-        """
-        if not self.alive and not self._comebacks.wait():
-            raise RunError(
-                "all islands are lost and none starts again; the run goes on from its newest "
-                "checkpoint by the same command"
-            )
-        while self._comebacks.back:
-            self._enlist(self._comebacks.back.popleft())
-
     def close(self) -> None:
         """No island is started again any more."""
-        self._comebacks.close()
+        self.members.comebacks.close()
 
     # Going on.
 
@@ -197,8 +149,10 @@ class Team:
             if other is entry:
                 break
             before = other
-        states = {name: before.states[name] for name in self.alive}
-        made = self._programs.program(self._programs.owners(self.alive))(states, list(entry.rows))
+        states = {name: before.states[name] for name in self.members.alive}
+        made = self._programs.program(self._programs.owners(self.members.alive))(
+            states, list(entry.rows)
+        )
         entry.states = {name: state for name, (state, _) in made.items()}
         entry.marks = {name: loss for name, (_, loss) in made.items()}
 
@@ -206,7 +160,7 @@ class Team:
         """Steps that are whole everywhere need no more be kept; waits only where many are sent."""
         while self._pending:
             oldest = self._pending[0]
-            done = all(oldest.marks[name].done() for name in self.alive)
+            done = all(oldest.marks[name].done() for name in self.members.alive)
             if not done and len(self._pending) < AHEAD:
                 return
             self._finish(oldest)
@@ -220,12 +174,13 @@ class Team:
     def _finish(self, oldest: Entry) -> None:
         """Waits for the oldest step on all islands, and makes it the base."""
         try:
-            marks = fetch({name: oldest.marks[name] for name in self.alive})
+            marks = fetch({name: oldest.marks[name] for name in self.members.alive})
         except RuntimeFault as error:
             self._recover(error)
             return
-        oldest.loss = np.asarray(marks[self.alive[0]])
-        self._base, self._losses = oldest, 0
+        oldest.loss = np.asarray(marks[self.members.alive[0]])
+        self._base = oldest
+        self.members.progressed()
         self._pending.popleft()
 
     # When an island is lost.
@@ -233,7 +188,7 @@ class Team:
     def _recover(self, error: Exception) -> None:
         """Goes on with the islands that are left, from the newest state that one of them has."""
         while True:
-            self._without_the_lost(error)
+            self.members.leave_out_the_lost(error, self._base.number)
             try:
                 self._go_back()
                 for entry in self._pending:
@@ -242,48 +197,10 @@ class Team:
             except RuntimeFault as another:
                 error = another
 
-    def _without_the_lost(self, error: Exception) -> None:
-        """Leaves out who is lost, and has it started again.
-
-        Raises:
-            RunError: nobody is lost, so that the error is the step's own; or too many were.
-            AllIslandsLost: nobody is left.
-        """
-        if isinstance(error, ProgramError):
-            raise error
-        end = time.monotonic() + NOTICED
-        while not (lost := [n for n in self.alive if self._system.islands[n].lost]):
-            if time.monotonic() > end:
-                raise RunError(f"the step after {self._base.number} fails: {error}") from error
-            time.sleep(0.005)
-        self.alive = [name for name in self.alive if name not in lost]
-        left = ", ".join(self.alive) or "none"
-        for name in lost:
-            self._events.add(
-                "lost",
-                f"{name} is lost after step {self._base.number}; left: {left}",
-                island=name,
-                step=self._base.number,
-                left=self.alive,
-            )
-            self._losses += 1
-        if self._losses > LOSSES * len(self._names):
-            raise RunError(
-                f"islands were lost {self._losses} times and no step was done between: {error}. "
-                "The run goes on from its newest checkpoint by the same command"
-            ) from error
-        for name in lost:
-            self._comebacks.start(name)
-        if not self.alive:
-            raise AllIslandsLost(
-                f"all islands are lost after step {self._base.number}: going on from the newest "
-                "checkpoint"
-            )
-
     def _go_back(self) -> None:
         """The newest state that is whole somewhere is everybody's; later steps stay to be done."""
         for entry in [*reversed(self._pending), self._base]:
-            holders = [name for name in self.alive if self._has(entry, name)]
+            holders = [name for name in self.members.alive if self._has(entry, name)]
             if holders:
                 break
         else:
@@ -295,10 +212,10 @@ class Team:
             self._has(self._pending.popleft(), holders[0])  # whose loss may still be asked for
         states = {name: entry.states[name] for name in holders}
         marks: dict[str, Value] = {name: entry.marks[name] for name in holders}
-        for name in self.alive:
+        for name in self.members.alive:
             if name not in holders:
                 states[name], marks[name] = self._given(name, states[holders[0]])
-        self._base = Entry(entry.number, (), states, marks)
+        self._base = Entry(entry.number, states=states, marks=marks)
 
     def _has(self, entry: Entry, name: str) -> bool:
         """Whether an island has the state after a step; waits for it."""
@@ -322,17 +239,16 @@ class Team:
 
     def _take_in(self) -> None:
         """Islands that are there again are given the state, and take part from this step on."""
-        while self._comebacks.back:
-            name = self._comebacks.back.popleft()
-            state = self._settled()[self.alive[0]]
+        while (name := self.members.returned()) is not None:
+            state = self._settled()[self.members.alive[0]]
             began = time.monotonic()
             try:
                 self._base.states[name], self._base.marks[name] = self._given(name, state)
             except RuntimeFault as error:
-                self._enlist(name)  # so that it counts among those who may be lost
+                self.members.enlist(name)  # so that it counts among those who may be lost
                 self._recover(error)
                 continue
-            self._enlist(name)
+            self.members.enlist(name)
             self._events.add(
                 "back",
                 f"{name} takes part again from step {self._base.number + 1}",
@@ -341,15 +257,12 @@ class Team:
                 seconds=round(time.monotonic() - began, 3),
             )
 
-    def _enlist(self, name: str) -> None:
-        self.alive = [n for n in self._names if n in self.alive or n == name]
-
     def _warm(self, name: str) -> None:
         """Compiles on an island that is there again, while the others train."""
         if self._shapes is None:
             return
         state, rows = self._shapes
-        members = [n for n in self._names if n in self.alive or n == name]
+        members = self.members.with_another(name)
         on = self._programs.on[name]
         on.copy.lower(state)
         on.read.lower(state["interval"], state["step"])

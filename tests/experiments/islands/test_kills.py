@@ -64,6 +64,8 @@ class Killer(threading.Thread):
             time.sleep(0.01)
 
 
+# Ray starts its processes by a fork that JAX warns of where it is in use already.
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_kills_at_any_moment_change_nothing(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from byways.experiments import RunError
 from byways.experiments.errors import AllIslandsLost
-from byways.experiments.islands import comebacks, team
+from byways.experiments.islands import comebacks, members
 from byways.runtime import IslandLost, Runtime
 
 from .small import DENSE, batch, trained
@@ -52,19 +52,19 @@ def undisturbed(setting):
         jax.tree.map(np.testing.assert_array_equal, training.canonical({}), end)
 
     yield training, islands, system, check
-    islands._losses = 0
+    islands.members._losses = 0
 
 
 def whole(islands, system):
     """Waits until all are there."""
-    while islands._comebacks.coming and not islands._comebacks.back:
+    while islands.members.comebacks.coming and not islands.members.comebacks.back:
         pass
-    while islands._comebacks.back:
-        islands._enlist(islands._comebacks.back.popleft())
+    while islands.members.comebacks.back:
+        islands.members.enlist(islands.members.comebacks.back.popleft())
     for name, island in system.islands.items():
         if island.lost:
             system.restart_island(name)
-        islands._enlist(name)
+        islands.members.enlist(name)
 
 
 def events(islands):
@@ -88,14 +88,14 @@ def test_a_lost_island_changes_nothing(undisturbed, name, when):
 
 def test_one_island_computes_all_parts_while_the_other_is_away(undisturbed, monkeypatch):
     training, islands, system, check = undisturbed
-    monkeypatch.setattr(islands._comebacks, "start", lambda name: None)
+    monkeypatch.setattr(islands.members.comebacks, "start", lambda name: None)
     losses = []
     for number, rows in enumerate(batches(training)):
         if number == 2:
             system.lose_island("b")
         losses.append(training.step({}, rows)[1])
     check(losses)
-    assert islands.alive == ["a"]
+    assert islands.members.alive == ["a"]
 
 
 def test_islands_that_are_lost_in_turns_are_taken_in_again(undisturbed):
@@ -105,7 +105,7 @@ def test_islands_that_are_lost_in_turns_are_taken_in_again(undisturbed):
         if number % 2 == 0:
             system.lose_island("ab"[number // 2 % 2])
         losses.append(training.step({}, rows)[1])
-        while islands._comebacks.coming and not islands._comebacks.back:
+        while islands.members.comebacks.coming and not islands.members.comebacks.back:
             pass
     check(losses)
     told = [line["event"] for line in events(islands)[before:]]
@@ -138,7 +138,7 @@ def test_without_any_island_it_says_so_and_begins_again(undisturbed, setting):
     system.lose_island("b")
     with pytest.raises(AllIslandsLost, match="newest checkpoint"):
         training.step({}, rows[1])
-    islands.wait_for_comebacks()
+    islands.members.wait_for_one()
     training.enter(setting[3])
     check([training.step({}, part)[1] for part in rows])
 
@@ -155,7 +155,7 @@ def test_an_island_that_does_not_start_is_told_and_left_out(undisturbed, monkeyp
     system.lose_island("b")
     losses += [training.step({}, part)[1] for part in rows[2:]]
     check(losses)
-    while islands._comebacks.coming:
+    while islands.members.comebacks.coming:
         pass
     told = [line for line in events(islands)[before:] if line["event"] == "no restart"]
     assert [line["attempt"] for line in told] == list(range(1, comebacks.ATTEMPTS + 1))
@@ -163,14 +163,14 @@ def test_an_island_that_does_not_start_is_told_and_left_out(undisturbed, monkeyp
     with pytest.raises(AllIslandsLost):
         training.step({}, rows[0])
     with pytest.raises(RunError, match="none starts again"):
-        islands.wait_for_comebacks()
+        islands.members.wait_for_one()
 
 
 def test_losses_without_a_step_between_them_come_to_an_end(undisturbed, monkeypatch):
     training, islands, system, _ = undisturbed
-    monkeypatch.setattr(team, "LOSSES", 1)
-    monkeypatch.setattr(islands._comebacks, "start", islands._comebacks.back.append)
-    islands._losses = 2
+    monkeypatch.setattr(members, "LOSSES", 1)
+    monkeypatch.setattr(islands.members.comebacks, "start", islands.members.comebacks.back.append)
+    islands.members._losses = 2
     system.lose_island("a")
     with pytest.raises(RunError, match="no step was done between"):
         training.step({}, batches(training)[0])
@@ -178,7 +178,7 @@ def test_losses_without_a_step_between_them_come_to_an_end(undisturbed, monkeypa
 
 def test_an_error_of_the_step_itself_is_no_loss(undisturbed, monkeypatch):
     training, islands, _, _ = undisturbed
-    monkeypatch.setattr(team, "NOTICED", 0.05)
+    monkeypatch.setattr(members, "NOTICED", 0.05)
     rows = batches(training)[0]
     wrong = [{name: value[:1] for name, value in part.items()} for part in rows]
     with pytest.raises(Exception, match="does not take inputs"):
