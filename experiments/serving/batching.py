@@ -55,8 +55,10 @@ class Batching:
         retries: how often a request may begin again.
         told: gets a sentence about each loss.
         """
-        self.readers = [Reader(config, params, part, room) for part in read]
-        self.writers = [Writer(config, params, part, rows, room) for part in write]
+        self._reader = lambda part: Reader(config, params, part, room)
+        self._writer = lambda part: Writer(config, params, part, rows, room)
+        self.readers = [self._reader(part) for part in read]
+        self.writers = [self._writer(part) for part in write]
         self.counts = Counts()
         self._ahead, self._retries, self._told = ahead, retries, told
         self._queue: deque[Generation] = deque()  # prompts to be read
@@ -67,6 +69,18 @@ class Batching:
     def add(self, generation: Generation) -> None:
         """A request, behind all others."""
         self._queue.append(generation)
+
+    def grow(self, read: Sequence[rt.Slice], write: Sequence[rt.Slice]) -> None:
+        """More slices on either side; one whose island is lost already is told of and left out."""
+        for parts, make, places in (
+            (read, self._reader, self.readers),
+            (write, self._writer, self.writers),
+        ):
+            for part in parts:
+                try:
+                    places.append(make(part))
+                except rt.RuntimeFault as error:
+                    self._told(f"island {part.island.name!r} cannot be used: {error}")
 
     def cancel(self, generation: Generation, why: str) -> None:
         """Gives a request up, wherever it is."""

@@ -146,6 +146,16 @@ class Engine:
             self._changed.notify_all()
         return generation
 
+    def grow(self, *, read: Sequence[rt.Slice] = (), write: Sequence[rt.Slice] = ()) -> None:
+        """Uses more slices from now on; each side grows by itself. From any thread.
+
+        Raises:
+            ValueError: a slice is of another runtime.
+        """
+        if any(part.system is not self._client.system for part in (*read, *write)):
+            raise ValueError("a slice is of another runtime: take it from the engine's")
+        self._call(lambda: self._batching.grow(read, write))
+
     def statistics(self) -> Statistics:
         """Until now."""
         return self._batching.counts.now()

@@ -144,6 +144,23 @@ def test_a_reader_that_is_lost_hands_its_prompts_on():
             engine.submit(PROMPTS[0], steps=2).result(60.0)
 
 
+def test_either_side_grows_while_it_serves():
+    system, slices = islands(3)
+    with system, engine_on(slices, write=slices[1:2]) as engine:
+        made = [engine.submit(prompt, steps=STEPS) for prompt in PROMPTS]
+        engine.grow(read=slices[2:], write=slices[2:])
+        for generation, prompt in zip(made, PROMPTS, strict=True):
+            assert generation.result(60.0) == alone(DENSE, prompt, STEPS)
+        for lost in ("island0", "island1"):
+            system.lose_island(lost)
+        assert (
+            engine.submit(PROMPTS[0], steps=2).result(60.0) == alone(DENSE, PROMPTS[0], STEPS)[:2]
+        )
+        other, theirs = islands(1)
+        with other, pytest.raises(ValueError, match="of another runtime"):
+            engine.grow(write=theirs)
+
+
 def test_beginning_again_is_bounded():
     system, slices = islands(2)
     with system, engine_on(slices, retries=2) as engine:
