@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,13 @@ class _Named(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self)})"
 
+    @abc.abstractmethod
     def _set(self, name: str, what: Any, replace: bool) -> None:
-        raise NotImplementedError
+        """Gives a name.
+
+        Raises:
+            NameTaken: something has it, and `replace` is false.
+        """
 
 
 class Names(_Named):
