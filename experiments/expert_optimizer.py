@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from ..runtime import OnSlices, Slice, put
+from ..runtime import AnyArray, OnSlices, Slice, put
 from .across_experts import Across, by_place
 from .expert_layout import ExpertLayer, Layout, Unit
 
@@ -42,9 +42,9 @@ class Experts:
         counts: of each, how often it was updated, () int32; empty in the exact mode.
     """
 
-    params: dict[Unit, list[Array]]
-    moments: dict[Unit, list[Array]]
-    counts: dict[Unit, Array]
+    params: dict[Unit, list[AnyArray]]
+    moments: dict[Unit, list[AnyArray]]
+    counts: dict[Unit, AnyArray]
 
 
 class ExpertOptimizer:
@@ -76,7 +76,7 @@ class ExpertOptimizer:
         self._means: Means = means if exact else "none"
         self._programs: dict[Any, _Programs] = {}
 
-    def sum_of_squares(self, grads: Mapping[Unit, list[Array]]) -> list[Array]:
+    def sum_of_squares(self, grads: Mapping[Unit, list[AnyArray]]) -> list[AnyArray]:
         """Over all gradients of experts: a part from each slice, brought to the first."""
         totals = []
         for home, part in enumerate(self.slices):
@@ -90,9 +90,9 @@ class ExpertOptimizer:
     def step(
         self,
         experts: Experts,
-        grads: Mapping[Unit, list[Array]],
-        common: Mapping[str, list[Array]],
-        norm: Array,
+        grads: Mapping[Unit, list[AnyArray]],
+        common: Mapping[str, list[AnyArray]],
+        norm: AnyArray,
     ) -> Experts:
         """One update; the experts' buffers are donated.
 
@@ -130,7 +130,7 @@ class ExpertOptimizer:
     def _layers(self) -> Mapping[str, ExpertLayer]:
         return self.layout.layers
 
-    def _measure(self, experts: Experts, grads: Mapping[Unit, list[Array]], here: list[Any]):
+    def _measure(self, experts: Experts, grads: Mapping[Unit, list[AnyArray]], here: list[Any]):
         """By slice and layer, mean squares over whole (E, …) arrays."""
         if self._means == "none":
             return [{} for _ in self.slices]

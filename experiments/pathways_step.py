@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from ..models import PerExpert, lower, worth_apart
-from ..runtime import OnSlices, Slice, arrays, fetch
+from ..runtime import AnyArray, OnSlices, Slice, arrays, fetch
 from .across_experts import ALL_GIVEN, NORM_GIVEN, Across, Blocks
 from .config import Experiment
 from .errors import ConfigError
@@ -149,7 +149,7 @@ class PathwaysStep:
             found, empty = metrics(fetch({"interval": state["interval"], "step": state["step"]}))
             return found, state | {"interval": self.home.put(empty)}
 
-        def put(batch: dict[str, np.ndarray]) -> dict[str, Array]:
+        def put(batch: dict[str, np.ndarray]) -> dict[str, AnyArray]:
             return self.home.put({name: batch[name] for name in self.blank})
 
         def start() -> State:
@@ -173,7 +173,7 @@ class PathwaysStep:
             params=self.params,
         )
 
-    def step(self, state: State, batch: dict[str, Array]) -> tuple[State, Array]:
+    def step(self, state: State, batch: dict[str, AnyArray]) -> tuple[State, AnyArray]:
         found = self.gradient(state["trained"], state["frozen"], batch, state["step"])
         (loss, (parts, sums)), grads = arrays(found)
         trained, frozen = state["trained"], state["frozen"]
@@ -289,10 +289,10 @@ class PathwaysStep:
             {name: x for name, x in flat.items() if not self.places[name]},
         )
 
-    def _shared(self, flat: Mapping[str, Any]) -> dict[str, Array]:
+    def _shared(self, flat: Mapping[str, Any]) -> dict[str, AnyArray]:
         return {name: x for name, x in flat.items() if name not in self.experts}
 
-    def _units(self, flat: Mapping[str, Any]) -> dict[Unit, list[Array]]:
+    def _units(self, flat: Mapping[str, Any]) -> dict[Unit, list[AnyArray]]:
         """The arrays of each expert that is there, as `Experts.params` has them."""
         return {
             (name, e): [flat[leaf].arrays[e] for leaf in layer.leaves]
@@ -300,7 +300,7 @@ class PathwaysStep:
             for e in flat[layer.leaves[0]].arrays
         }
 
-    def _per_expert(self, units: Mapping[Unit, list[Array]]) -> dict[str, PerExpert]:
+    def _per_expert(self, units: Mapping[Unit, list[AnyArray]]) -> dict[str, PerExpert]:
         return {
             leaf: PerExpert({e: units[name, e][number] for e in range(layer.count)}, layer.count)
             for name, layer in self.layout.layers.items()

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .graph import Ref as Ref
     from .loops import repeat as repeat
     from .loops import while_loop as while_loop
+    from .on_slices import AnyArray as AnyArray
     from .on_slices import OnSlices as OnSlices
     from .on_slices import put as put
     from .perfetto import write_trace as write_trace
@@ -163,7 +164,7 @@ _FILES = {
     "graph": ["Graph", "Node", "Ref"],
     "buckets": ["Ladder", "ladder"],
     "loops": ["repeat", "while_loop"],
-    "on_slices": ["OnSlices", "put"],
+    "on_slices": ["AnyArray", "OnSlices", "put"],
     "pipelines": ["pipeline"],
     "programs": ["Program", "program"],
     "pulls": ["Pull"],

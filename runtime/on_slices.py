@@ -12,6 +12,9 @@ from .computations import Computation
 from .resources import Slice
 from .values import arrays
 
+# A `jax.Array`, or what passes for one where it is an island's of another process.
+AnyArray = Any
+
 
 class OnSlices:
     """A function to be called on slices: `OnSlices(fn).on(part)(*args)`.
