@@ -73,7 +73,8 @@ class _Layer:
         self.settings, self._parts = settings, list(parts)
         keys = jax.random.split(jax.random.key(0))
         # The last feature is constant: with it the router turns tokens away from experts.
-        x = jax.random.normal(keys[0], (1, settings.tokens, settings.width)).at[..., -1].set(1.0)
+        size = 1, settings.tokens, settings.expert_width
+        x = jax.random.normal(keys[0], size).at[..., -1].set(1.0)
         self._tokens = x
         made = self._moe("blocked").init(keys[1], x, *_all(x), train=False)
         self._params: Any = made["params"]
@@ -120,7 +121,7 @@ class _Layer:
             noise_std=0.0,
             dispatcher=dispatcher,
         )
-        return Moe(config, 4 * self.settings.width, num_modalities=1, shared_init=False)
+        return Moe(config, 4 * self.settings.expert_width, num_modalities=1, shared_init=False)
 
     def _loss(self, dispatcher: str) -> Callable[[Any, Any], jax.Array]:
         moe = self._moe(dispatcher)

@@ -21,11 +21,12 @@ class BenchIslands:
         leaves: arrays of the model of `control`.
         steps: of training between two looks at the clock.
         layers: residual layers of the model of `pipeline`, over two stages.
-        width: D of it and of the layer of `experts`; the hidden width is 4 D.
+        width: D of it; the hidden width is 4 D.
         batch: examples of a pipeline's step.
         micro_batches: that it is cut into; a row each.
         experts: E, expert e on island e mod 2.
         tokens: of the layer of `experts`.
+        expert_width: D of it; the hidden width is 4 D.
         repeats: rounds; in each, every way is timed once, in turns.
         plain: time plain Ray too, where there is something to compare.
         address: of a running Ray; by default one is started.
@@ -36,12 +37,13 @@ class BenchIslands:
     size: int = 3
     leaves: int = 32
     steps: int = 20
-    layers: int = 7
-    width: int = 384
+    layers: int = 9
+    width: int = 512
     batch: int = 1024
     micro_batches: tuple[int, ...] = (8, 16)
     experts: int = 8
     tokens: int = 2048
+    expert_width: int = 256
     repeats: int = 20
     plain: bool = True
     address: str | None = None
@@ -56,10 +58,11 @@ def check_islands(settings: BenchIslands, only: tuple[str, ...] = ()) -> BenchIs
     for name in only:
         if name not in NAMES:
             raise UsageError(unknown("benchmark", name, NAMES))
-    counts = ("nodes", "chains", "size", "leaves", "steps", "width", "batch", "tokens", "repeats")
-    for field in counts:
+    counts = ("nodes", "chains", "size", "leaves", "steps", "width", "batch", "tokens")
+    for field in (*counts, "expert_width", "repeats"):
         if getattr(settings, field) < 1:
-            raise UsageError(f"--{field} {getattr(settings, field)}: it must be 1 or more")
+            said = field.replace("_", "-")
+            raise UsageError(f"--{said} {getattr(settings, field)}: it must be 1 or more")
     for field in ("layers", "experts"):
         if getattr(settings, field) < 2:
             raise UsageError(f"--{field} {getattr(settings, field)}: two islands need 2 or more")

@@ -29,6 +29,7 @@ TINY = BenchIslands(
     micro_batches=(2,),
     experts=2,
     tokens=16,
+    expert_width=8,
     repeats=1,
     plain=False,
 )
@@ -151,6 +152,7 @@ def test_a_result_is_shown_again(tmp_path, capsys):
     [
         (["--only", "pipelin"], "did you mean 'pipeline'?"),
         (["--nodes", "0"], "--nodes 0: it must be 1 or more"),
+        (["--expert-width", "0"], "--expert-width 0: it must be 1 or more"),
         (["--layers", "1"], "--layers 1: two islands need 2 or more"),
         (["--micro-batches", "0"], "--micro-batches 0: give numbers of 1 or more"),
         (["--micro-batches", "3"], "--batch 1024 does not cut into 3 micro-batches"),
