@@ -2,6 +2,7 @@
 #
 #   make demo STEPS=20      a short trial, in runs/demo-20
 #   make demo RUN=runs/two  the demo in another run folder
+#   make test-ray           needs byways[ray]; BYWAYS_TEST_RAY=host:port uses a Ray that is there
 #   make PYTHON=python3.12  another interpreter; ACCELERATOR=cpu leaves a GPU alone
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ READY := $(VENV)/.byways-ready
 export PYTHON ACCELERATOR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint setup clean clean-demo
+.PHONY: help demo test test-all test-ray lint setup clean clean-demo
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ test: $(READY)  ## Run the tests
 
 test-all: $(READY)  ## Run the tests, the slow ones too
 	BYWAYS_TEST_OPTIMISED=1 $(BIN)/pytest $(PYTEST_ARGS) -m "slow or not slow"
+
+test-ray: $(READY)  ## Run the local runtime's tests on islands in other processes
+	BYWAYS_TEST_ISLANDS=ray $(BIN)/pytest -W ignore tests/runtime
 
 lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff check .

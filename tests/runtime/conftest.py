@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -10,25 +11,40 @@ from byways.runtime.ray_outbox import Outbox
 
 from byways import runtime as rt
 
+from .on_islands import ANYWHERE, used_by_tests
+from .ray_in_process import NearIslands
+
 # Where the runtimes of all tests have their islands: `near`, in hosts that are objects of this
 # process; `ray`, in other processes; by default, on the devices of this process.
 ISLANDS = os.environ.get("BYWAYS_TEST_ISLANDS", "")
 
 
+def pytest_collection_modifyitems(config, items):
+    """On islands elsewhere, only what is about a runtime whatever it is made of."""
+    if ISLANDS:
+        here = str(Path(__file__).parent)
+        apart = [
+            item for item in items if str(item.path).startswith(here) and not _anywhere(item.path)
+        ]
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
+
+
+def _anywhere(path):
+    return path.name in ANYWHERE
+
+
 @pytest.fixture(scope="session", autouse=bool(ISLANDS))
 def elsewhere():
     """Hosts for two islands, and `rt.Runtime` made one that uses them."""
-    from .on_islands import runtimes_on
-    from .ray_in_process import NearIslands
-
     if ISLANDS == "near":
         hosts = NearIslands(2, devices=8)
-    else:
+    elif ISLANDS == "ray":
         hosts = rt.RayIslands(2, devices=8, address=os.environ.get("BYWAYS_TEST_RAY"))
-    plain, rt.Runtime = rt.Runtime, runtimes_on(hosts)
-    yield hosts
-    rt.Runtime = plain
-    hosts.close()
+    else:
+        pytest.exit(f"BYWAYS_TEST_ISLANDS={ISLANDS}: near or ray", 2)
+    with used_by_tests(hosts):
+        yield hosts
 
 
 @pytest.fixture

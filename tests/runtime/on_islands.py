@@ -1,10 +1,83 @@
-"""The tests of the local runtime on islands elsewhere: what stands for `rt.Runtime` in them."""
+"""The tests of the local runtime on islands elsewhere: which, and what stands for `rt.Runtime`."""
 
 from __future__ import annotations
+
+import contextlib
 
 from byways.runtime.ray_devices import RayDevice
 
 from byways import runtime as rt
+
+# What a runtime does, whatever its islands are made of. `make test-ray` runs all of it where they
+# are processes.
+ANYWHERE = frozenset(
+    f"test_{name}.py"
+    for name in (
+        "autodiff",
+        "bad_programs",
+        "collectives",
+        "dispatch",
+        "drawing",
+        "errors",
+        "gates",
+        "gone",
+        "moves",
+        "perfetto",
+        "pipeline",
+        "placement",
+        "programs",
+        "recorder",
+        "resident_branches",
+        "residents",
+        "residents_ahead",
+        "resources",
+        "saving",
+        "scheduler_machine",
+        "store",
+        "store_machine",
+        "stress",
+        "switch",
+        "threads",
+        "waiting",
+        "waking",
+    )
+)
+# Tests that bring what they test along: transfers, simulated machines, islands of their own.
+OF_THEIR_OWN = frozenset(
+    f"test_{name}.py"
+    for name in (
+        "attach",
+        "attach_code",
+        "attach_refused",
+        "cold_file",
+        "cores",
+        "elastic",
+        "local_on_islands",
+        "ray_claims",
+        "ray_deaths",
+        "ray_elastic",
+        "ray_near",
+        "ray_processes",
+        "ray_refused",
+        "ray_store",
+        "sim",
+        "sim_refused",
+        "transfers",
+        "transfers_processes",
+        "transfers_refused",
+    )
+)
+
+
+@contextlib.contextmanager
+def used_by_tests(hosts):
+    """Inside, `rt.Runtime` makes runtimes over `hosts`, which are closed at the end."""
+    plain, rt.Runtime = rt.Runtime, runtimes_on(hosts)
+    try:
+        yield hosts
+    finally:
+        rt.Runtime = plain
+        hosts.close()
 
 
 def runtimes_on(hosts):

@@ -22,26 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own
 ]
 HERE = Path(__file__).parent
-# Of the local tests. What is left out looks at devices and compilations of this process, or asks
-# whether what is sent has ended before a message can tell; only sums of sparse gradients of
-# branches that two switches share do not work on islands of other processes.
-LOCAL = (
-    "test_programs.py",
-    "test_autodiff.py",
-    "test_moves.py",
-    "test_gates.py",
-    "test_switch.py",
-    "test_dispatch.py",
-)
-NOT_YET = (
-    "after_compiling_ahead_nothing_is_compiled",
-    "a_donated_array_is_gone",
-    "donation_inside_a_program_frees_no_others",
-    "fetch_and_arrays_of_trees",
-    "nodes_over_several_devices",
-    "branches_that_two_switches_share",
-    "runs_that_wait_do_not_hold_up_the_next",
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -169,17 +149,18 @@ def test_wrong_addresses_and_too_many_islands_are_told_of():
         ray_cluster.RayIslands(100, address=os.environ["BYWAYS_TEST_RAY"], patience=3.0)
 
 
+@pytest.mark.timeout(1500)
 def test_the_local_runtimes_tests_run_on_processes(a_ray):
-    left_out = " and ".join(f"not {name}" for name in NOT_YET)
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x"]
-    command += ["-W", "ignore", "-k", left_out, *(str(HERE / name) for name in LOCAL)]
+    """As `make test-ray` does."""
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
     done = subprocess.run(
-        command,
+        [*command, str(HERE)],
         capture_output=True,
         text=True,
         env=os.environ | {"BYWAYS_TEST_ISLANDS": "ray"},
         cwd=HERE.parents[1],
-        timeout=580,
+        timeout=1400,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
