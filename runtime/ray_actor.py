@@ -116,6 +116,9 @@ class IslandActor:
     def held(self) -> int:
         return self._host.held()
 
+    def figures(self) -> dict[str, Any]:
+        return self._host.figures()
+
     def path(self) -> list[str]:
         """Where this process finds modules."""
         return list(sys.path)

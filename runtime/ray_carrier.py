@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,10 @@ class Carrier:
         first = [device for sharding in shardings[:1] for device in sharding.device_set][:1]
         found = self._transfers.pull(Ticket.from_json(ticket), onto=first).tree
         return jax.device_put(found, list(shardings))
+
+    def stats(self) -> dict[str, Any]:
+        """As of `TransferStats`."""
+        return dataclasses.asdict(self._transfers.stats())
 
     def close(self) -> None:
         """Nothing can be pulled from here any more."""

@@ -290,6 +290,12 @@ class IslandHost:
         """How many arrays are here."""
         return len(self.values)
 
+    def figures(self) -> dict[str, Any]:
+        """Arrays that are here, their bytes, and what went to and from other islands."""
+        arrays = list(self.values.values())
+        held = sum(getattr(array, "nbytes", 0) for array in arrays)
+        return {"arrays": len(arrays), "held": held, "transfers": self._carrier.stats()}
+
     def sharding(self, spread: tuple) -> Any:
         """JAX's sharding over this process's devices."""
         import numpy as np
