@@ -64,6 +64,16 @@ class Attached:
         """By name, as they are now."""
         return {told[0]: AttachedIsland(*told) for told in self.ask("islands")}
 
+    def restart_island(self, name: str) -> None:
+        """As of a runtime: a lost island is there again, in a new process; what was on it stays
+        lost. Every client's slices stand on it as they stood.
+
+        Raises:
+            SliceError: no such island.
+            IslandLost: its process does not come.
+        """
+        self.ask("restart", name)
+
     def status(self) -> dict[str, Any]:
         """Islands, clients, programs and names, as `byways cluster status --json` tells them."""
         return self.ask("status")

@@ -217,6 +217,9 @@ class Session:
         islands = self._controller.system.islands.values()
         return [(i.name, [repr(device) for device in i.devices], i.lost) for i in islands]
 
+    def _ask_restart(self, name: str) -> None:
+        self._controller.system.restart_island(name)
+
     def _ask_status(self) -> dict[str, Any]:
         return self._controller.status()
 

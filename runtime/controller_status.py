@@ -35,30 +35,32 @@ def status(controller: Controller) -> dict[str, Any]:
 
 def _island(system: Any, name: str) -> dict[str, Any]:
     island, scheduler = system.islands[name], system.schedulers[name]
-    hosts = getattr(system, "hosts", None)
+    # Of an island that is a process of its own.
+    outbox = getattr(island.devices[0], "outbox", None) if island.devices else None
+    pids = {} if outbox is None else getattr(system.hosts, "pids", {})
     return {
         "name": name,
         "lost": island.lost,
-        "pid": os.getpid() if hosts is None else getattr(hosts, "pids", {}).get(name),
+        "pid": os.getpid() if outbox is None else pids.get(outbox.name),
         "devices": len(island.devices),
         "kind": sorted({device.platform for device in island.devices}),
         "in flight": scheduler.in_flight,
         "nodes": scheduler.in_flight_names(),
         "queue": scheduler.waiting,
         "turns": scheduler.ended,
-        "bytes": system.store.live(name),
-        **_asked(hosts, name, island.lost),
+        "bytes": system.store.live(name),  # in the runtime's account, of what programs made
+        **_asked(None if island.lost else outbox),
     }
 
 
-def _asked(hosts: Any, name: str, lost: bool) -> dict[str, Any]:
+def _asked(outbox: Any) -> dict[str, Any]:
     """What only the island's process knows."""
-    found: dict[str, Any] = {"arrays": None, "transfers": None}
-    if hosts is None or lost:
+    found: dict[str, Any] = {"arrays": None, "held": None, "transfers": None}
+    if outbox is None:
         return found
     try:
-        return found | {"arrays": hosts.outboxes[name].ask("held")}
-    except (RuntimeFault, KeyError):  # it is gone since
+        return found | outbox.ask("figures")
+    except RuntimeFault:  # it is gone since
         return found
 
 

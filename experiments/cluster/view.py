@@ -83,7 +83,7 @@ def islands(status: dict[str, Any]) -> Table:
             str(one["queue"]),
             str(one["turns"]),
             "" if one["arrays"] is None else str(one["arrays"]),
-            size(one["bytes"]),
+            size(one["bytes"] if one["held"] is None else one["held"]),
             "" if moved is None else size(moved["pulled_bytes"]),
         )
     return table

@@ -40,8 +40,9 @@ STATUS = {
             "nodes": ["double", "total", "work", "more"],
             "queue": 1,
             "turns": 1234,
-            "bytes": 1_500_000,
+            "bytes": 1_000_000,
             "arrays": 17,
+            "held": 1_500_000,
             "transfers": {"pulled_bytes": 2_000_000},
         },
         {
@@ -56,6 +57,7 @@ STATUS = {
             "turns": 0,
             "bytes": 0,
             "arrays": None,
+            "held": None,
             "transfers": None,
         },
     ],

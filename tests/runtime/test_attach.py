@@ -237,10 +237,35 @@ def test_two_clients_have_their_own_slices_and_share_by_their_weights(controller
         with pytest.raises(rt.ValueReleased, match=r"is of client 'a'.*give it a name"):
             rt.computation(lambda x: x, parts[1])(outs[0])
         status = a.status()
+        kept = status["islands"][0]
+        assert kept["bytes"] == 40
+        assert kept["held"] in (None, 40 + 2 * 20)  # of processes also what they were given
         assert [(c["name"], c["calls"], c["bytes"]) for c in status["clients"]] == [
             ("a", 1, 20),
             ("b", 1, 20),
         ]
+    left(controller)
+
+
+def test_a_lost_island_is_told_and_comes_back(controller, system):
+    with client_of(controller) as client:
+        part = client.virtual_devices().add_slice(1)
+        add = rt.computation(lambda x: x + 1, part)
+        out, put = add(jnp.zeros(3)), part.put(np.ones(3))
+        out.result()
+        system.lose_island(part.island.name)
+        assert client.islands[part.island.name].lost
+        assert client.status()["islands"][0]["lost"]
+        for gone in (out, add(out), add(1.0)):
+            with pytest.raises(rt.IslandLost):
+                gone.result()
+        with pytest.raises(rt.IslandLost):
+            client.names["out"] = out
+        client.restart_island(part.island.name)
+        assert add(jnp.zeros(3)).result().tolist() == [1, 1, 1]
+        del put
+        with pytest.raises(rt.SliceError, match="no island 'nowhere'"):
+            client.restart_island("nowhere")
     left(controller)
 
 
@@ -291,7 +316,7 @@ def test_coming_and_going_leaves_nothing(controller, system):
 
 
 def _compilations():
-    """A list that grows with everything that is compiled from now on, but what brings NumPy here."""
+    """A list that grows with all that is compiled from now on, but for what brings NumPy here."""
     counted = []
 
     def note(event, *_, fun_name="", **__):
