@@ -9,7 +9,7 @@ buffers at once, and whoever pulls gets the reason.
 from __future__ import annotations
 
 import datetime
-import secrets
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -85,7 +85,7 @@ class OfferBook:
         """A new identifier, which has never been issued before."""
         with self._lock:
             while True:
-                found = secrets.randbits(63)
+                found = int.from_bytes(os.urandom(8)) >> 1
                 if found and found not in self._open and found not in self._ended:
                     break
             self._open[found] = Offer(batch, buffers, expiry)

@@ -150,6 +150,8 @@ def structure_of(tree: Any, is_leaf: Any = None) -> tuple[list[Any], str]:
         TransferError: it has other nodes than dicts with string keys, lists, tuples and None,
             which another process may not know.
     """
+    if isinstance(tree, jax.Array):
+        return [tree], "0"
     leaves, shape = jax.tree.flatten(tree, is_leaf=is_leaf)
     return leaves, _structure(shape)
 
@@ -168,6 +170,16 @@ def build_tree(structure: str, leaves: Sequence[Any]) -> Any:
 
 # What is the same in all tickets for trees of one shape is written and read once: doing it anew
 # would cost a small array more than its way.
+
+
+@functools.lru_cache(1024)
+def sizes_of(leaves: tuple[Leaf, ...]) -> tuple[int, int, tuple[int, ...]]:
+    """Bytes of all arrays, buffers of the layouts, and which arrays have elements that travel."""
+    return (
+        sum(leaf.nbytes for leaf in leaves),
+        sum(leaf.layout.devices for leaf in leaves),
+        tuple(n for n, leaf in enumerate(leaves) if math.prod(leaf.shape)),
+    )
 
 
 @functools.lru_cache(1024)

@@ -29,7 +29,7 @@ from .offers import Batch, OfferBook, place_on
 from .pull_book import PullBook
 from .pulls import Pull
 from .settled import settled
-from .tickets import Leaf, Peer, Ticket, structure_of
+from .tickets import Leaf, Peer, Ticket, sizes_of, structure_of
 from .transfer_errors import TransferError
 from .transfer_leaves import arrived_tree, offered_leaf, shape_here
 from .transfer_stats import TransferStats
@@ -134,15 +134,15 @@ class Transfers:
         self._check_open()
         if pulls < 1:
             raise TransferError(f"an offer of {pulls} pulls: give 1 or more")
-        given, structure = structure_of(tree, lambda leaf: isinstance(leaf, Value | BaseException))
+        given, structure = structure_of(tree, _made_elsewhere)
         made = [offered_leaf(leaf, origin) for leaf in given]
-        leaves = tuple(leaf for leaf, _, _ in made)
-        origins = tuple(found for _, _, found in made)
-        flat = [array for leaf, array, _ in made if math.prod(leaf.shape)]
-        store, kept = self._stored(way, near, leaves, flat)
+        leaves, arrays, origins = zip(*made, strict=True) if made else ((), (), ())
+        nbytes, buffers, travelling = sizes_of(leaves)
+        flat = [arrays[n] for n in travelling]
+        store, kept = self._stored(way, near, nbytes, leaves, flat)
         waiting = [] if store else [array for array in flat if not settled(array)]
-        batch = Batch(sum(leaf.nbytes for leaf in leaves), pulls, waiting, kept)
-        buffers = 0 if store else sum(leaf.layout.devices for leaf, _, _ in made)
+        batch = Batch(nbytes, pulls, waiting, kept)
+        buffers = 0 if store else buffers
         wait = self._expiry if expiry is None else expiry
         tickets = []
         for _ in range(pulls):
@@ -274,7 +274,7 @@ class Transfers:
         return {"told": [[one, self._offers.state(one, buffers)] for one, buffers in asked]}
 
     def _stored(
-        self, way: Way, near: bool, leaves: Sequence[Leaf], flat: Sequence[Any]
+        self, way: Way, near: bool, nbytes: int, leaves: Sequence[Leaf], flat: Sequence[Any]
     ) -> tuple[str, Any]:
         """Where Ray's store has the arrays, and what keeps them there; "" is nowhere."""
         if way == "ray":
@@ -284,8 +284,7 @@ class Transfers:
             return ray_store.put_arrays([jax.block_until_ready(array) for array in flat])
         if way != "auto" or not near or not ray_store.running():
             return "", None
-        large = sum(leaf.nbytes for leaf in leaves) >= self._store_from
-        if not large or not ray_store.plain_memory(flat):
+        if nbytes < self._store_from or not ray_store.plain_memory(flat):
             return "", None
         try:
             return ray_store.put_arrays(flat)
@@ -295,6 +294,10 @@ class Transfers:
     def _check_open(self) -> None:
         if self._closed:
             raise TransferError(f"the transfers of {self.peer} were closed")
+
+
+def _made_elsewhere(leaf: Any) -> bool:
+    return isinstance(leaf, Value | BaseException)
 
 
 def _host(listen: str) -> str:
