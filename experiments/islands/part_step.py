@@ -6,6 +6,8 @@
 
 Between them lies what islands exchange. The batch is always cut in the same number of parts, and
 sums are made in the same order: the result is the same, bit for bit, whoever computes which part.
+
+The state is packed in a few arrays, since each array of a program costs the controller some time.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ..config import Experiment
 from ..freezing import stop_frozen
 from ..objective import Batch, Loss
 from ..tasks import task_of
-from ..train_state import State, interval_metrics, updated, whole_optimizer
+from ..train_state import initial_state, interval_metrics, updated, whole_optimizer
 from .packing import Packed, Packing, differentiable, packing_of
 
 # What the backward pass needs of the forward, less the parameters and rows themselves.
@@ -36,6 +38,7 @@ class PartStep:
         parts: P.
         rows: of one part.
         task: what is trained.
+        state: how the canonical state is packed.
     """
 
     def __init__(self, config: Experiment, parts: int):
@@ -50,7 +53,8 @@ class PartStep:
         self.chunks = _chunks(self.objective.groups(config.batch_size), config, parts)
         # Of each part; where nothing is routed, chunks serve as groups.
         self.groups = self.objective.groups(config.batch_size) // parts or self.chunks
-        params = jax.eval_shape(lambda: self.task.init(jax.random.key(0)))
+        state = jax.eval_shape(lambda: initial_state(config, self.task, self.optimizer))
+        params, self.state = state["params"], Packing(state)
         blank = jax.eval_shape(lambda: self.task.blank(self.rows))
         number = jax.ShapeDtypeStruct((), jnp.int32)
         self._exchanged, each = packing_of(self._read, params, blank, number, number)
@@ -58,19 +62,20 @@ class PartStep:
         self._gradients = Packing(self._of_trained(params))
         self._back: Any = None
 
-    def forward(
-        self, params: Any, rows: Batch, step: Array, part: Array
-    ) -> tuple[Packed, Residuals]:
+    def forward(self, state: Packed, rows: Batch, part: Array) -> tuple[Packed, Residuals]:
         """Reads one part.
 
         Args:
+            state: packed; its step is that of the routers' noise.
             rows: B/P of them, in the order of the batch.
-            step: optimiser steps done.
             part: its number p.
 
         Returns:
             what is exchanged, and what stays for the backward pass.
         """
+
+        before = self.state.unpack(state)
+        params, step = before["params"], before["step"]
 
         def read(params: Any) -> tuple[Packed, Packed]:
             moving = params if self._trained is None else stop_frozen(params, self._trained)
@@ -86,12 +91,12 @@ class PartStep:
         return floats | rest, kept
 
     def backward(
-        self, params: Any, rows: Batch, residuals: Residuals, found: list[Packed], part: Array
+        self, state: Packed, rows: Batch, residuals: Residuals, found: list[Packed], part: Array
     ) -> tuple[Packed, Packed]:
         """The loss of the whole batch and one part's gradient of it.
 
         Args:
-            params, rows, residuals: of the forward pass of this part, which was traced before.
+            state, rows, residuals: of the forward pass of this part, which was traced before.
             found: what each part has exchanged, in order.
             part: p.
 
@@ -110,29 +115,34 @@ class PartStep:
 
         cotangents, told = jax.grad(loss, has_aux=True)(floats)
         structure, places = self._back
+        params = self.state.unpack(state)["params"]
         kept, there = iter(residuals), jax.tree.leaves((params, rows))
         leaves = [next(kept) if place is None else there[place] for place in places]
         back = jax.tree.unflatten(structure, leaves)
         (gradient,) = back({name: flat[part] for name, flat in cotangents.items()})
         return self._gradients.pack(self._of_trained(gradient)), told
 
-    def update(self, state: State, gradients: list[Packed], told: Packed) -> tuple[State, Array]:
+    def update(self, state: Packed, gradients: list[Packed], told: Packed) -> tuple[Packed, Array]:
         """The state after the step, and the loss.
 
         Args:
-            state: canonical.
+            state: packed.
             gradients: of each part, in order.
             told: of any part's backward pass.
         """
         total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), gradients)
         loss, (named, sums) = self._told.unpack(told)
-        grads = self._of_all(self._gradients.unpack(total), state["params"])
-        return updated(self.task, self.optimizer, state, grads, named, sums), loss
+        before = self.state.unpack(state)
+        grads = self._of_all(self._gradients.unpack(total), before["params"])
+        after = updated(self.task, self.optimizer, before, grads, named, sums)
+        return self.state.pack(after), loss
 
-    def read_metrics(self, interval: Any, step: Array) -> tuple[dict[str, Array], Any]:
-        """The metrics since the last call, and an empty interval."""
-        metrics = interval_metrics(self.config, self.task, {"interval": interval, "step": step})
-        return metrics, jax.tree.map(jnp.zeros_like, interval)
+    def read_metrics(self, state: Packed) -> tuple[dict[str, Array], Packed]:
+        """The metrics since the last call, and the state with an empty interval."""
+        before = self.state.unpack(state)
+        metrics = interval_metrics(self.config, self.task, before)
+        empty = jax.tree.map(jnp.zeros_like, before["interval"])
+        return metrics, self.state.pack(before | {"interval": empty})
 
     def _read(self, params: Any, rows: Batch, step: Array, part: Array) -> tuple[Any, Any]:
         # The keys of the whole batch's groups, of which these are part p's.

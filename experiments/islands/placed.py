@@ -56,14 +56,13 @@ class StepPrograms:
     def _step(self, owners: Owners, states: Mapping[str, Any], rows: Sequence[Any]) -> Any:
         parts = list(zip(self._numbers, owners, rows, strict=True))
         read = [
-            self.on[name].forward(states[name]["params"], part_rows, states[name]["step"], part)
-            for part, name, part_rows in parts
+            self.on[name].forward(states[name], part_rows, part) for part, name, part_rows in parts
         ]
         found = [exchanged for exchanged, _ in read]
         gradients, told = [], {}
         for (part, name, part_rows), (_, kept) in zip(parts, read, strict=True):
             gradient, told[name] = self.on[name].backward(
-                states[name]["params"], part_rows, kept, found, part
+                states[name], part_rows, kept, found, part
             )
             gradients.append(gradient)
         return {

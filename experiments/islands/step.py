@@ -40,12 +40,15 @@ def prepare_islands(config: Experiment, islands: Islands) -> Training:
     def step(state: State, rows: Any) -> tuple[State, Any]:
         return _THERE, team.step(rows)
 
+    pack = jax.jit(parts.state.pack, out_shardings=home)
+    unpack = jax.jit(parts.state.unpack, out_shardings=home)
+
     def enter(state: State) -> State:
-        team.begin(state)
+        team.begin(pack(state), int(state["step"]))
         return _THERE
 
     def canonical(state: State) -> State:
-        return jax.device_put(team.state(), home)
+        return unpack(jax.device_put(team.state(), home))
 
     def read(state: State) -> tuple[dict[str, Array], State]:
         return team.read(), _THERE
@@ -61,5 +64,5 @@ def prepare_islands(config: Experiment, islands: Islands) -> Training:
         home=home,
         enter=enter,
         canonical=canonical,
-        params=lambda state: jax.device_put(team.state("params"), home),
+        params=lambda state: canonical(state)["params"],
     )

@@ -21,6 +21,7 @@ from ..errors import AllIslandsLost, RunError
 from .entries import Entry, StepLoss
 from .events import Events
 from .members import Members
+from .packing import Packed
 from .part_step import PartStep
 from .placed import StepPrograms
 
@@ -45,21 +46,21 @@ class Team:
 
     # What a trainer asks.
 
-    def begin(self, state: Any) -> None:
+    def begin(self, state: Packed, number: int) -> None:
         """All islands have this state from now on.
 
         Args:
             state: of arrays of this process.
+            number: of steps done.
 
         Raises:
             AllIslandsLost: as all that follows.
             RunError: islands are lost again and again, or a step fails for another reason.
         """
         self._pending.clear()
-        number = int(state["step"])
         while True:
             states = {name: self._programs.on[name].copy(state) for name in self.members.alive}
-            marks = {name: own["step"] for name, own in states.items()}
+            marks = {name: _mark(own) for name, own in states.items()}
             self._base = Entry(number, states=states, marks=marks)
             try:
                 fetch(marks)
@@ -100,23 +101,18 @@ class Team:
         while True:
             states = self._settled()
             try:
-                found = {
-                    name: self._programs.on[name].read(
-                        states[name]["interval"], states[name]["step"]
-                    )
-                    for name in self.members.alive
-                }
+                found = {n: self._programs.on[n].read(states[n]) for n in self.members.alive}
                 metrics = fetch({name: metrics for name, (metrics, _) in found.items()})
             except RuntimeFault as error:
                 self._recover(error)
                 continue
-            emptied = {n: states[n] | {"interval": empty} for n, (_, empty) in found.items()}
-            marks = {n: jax.tree.leaves(empty)[0] for n, (_, empty) in found.items()}
+            emptied = {name: state for name, (_, state) in found.items()}
+            marks = {name: _mark(state) for name, state in emptied.items()}
             self._base = Entry(self._base.number, states=emptied, marks=marks)
             return metrics[self.members.alive[0]]
 
-    def state(self, part: str | None = None) -> Any:
-        """The state of the islands, or a part of it, as arrays of this process.
+    def state(self) -> Packed:
+        """The state of the islands, as arrays of this process.
 
         Raises:
             RunError: the islands have not all the same.
@@ -128,8 +124,7 @@ class Team:
                     {n: self._programs.on[n].digest(states[n]) for n in self.members.alive}
                 )
                 self._check_same({n: np.asarray(found).tobytes() for n, found in digests.items()})
-                own = states[self.members.alive[0]]
-                return fetch(own if part is None else own[part])
+                return fetch(states[self.members.alive[0]])
             except RuntimeFault as error:
                 self._recover(error)
 
@@ -232,8 +227,8 @@ class Team:
     def _given(self, name: str, state: Any) -> tuple[Any, Value]:
         """A state sent to an island; waits for it."""
         sent = self._programs.on[name].copy(state)
-        sent["step"].result()
-        return sent, sent["step"]
+        _mark(sent).result()
+        return sent, _mark(sent)
 
     # When an island is there again.
 
@@ -265,7 +260,7 @@ class Team:
         members = self.members.with_another(name)
         on = self._programs.on[name]
         on.copy.lower(state)
-        on.read.lower(state["interval"], state["step"])
+        on.read.lower(state)
         on.digest.lower(state)
         program = self._programs.program(self._programs.owners(members))
         program.compile(dict.fromkeys(members, state), rows)
@@ -278,6 +273,11 @@ class Team:
                 f"optimiser state ({said}), though all took the same steps: their machines round "
                 "otherwise. Take islands of one kind; the newest checkpoint is whole"
             )
+
+
+def _mark(state: Mapping[str, Any]) -> Value:
+    """The smallest array of a state; all of them come from one node."""
+    return min(state.values(), key=lambda leaf: leaf.shape)
 
 
 def _shapes(tree: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from byways.experiments.islands.part_step import PartStep
-from byways.experiments.train_state import initial_params
+from byways.experiments.train_state import initial_params, initial_state
 
 from . import small
 
@@ -31,17 +31,18 @@ def whole(config, params, batch):
     return jax.jit(gradient)(params)
 
 
-def in_parts(step, params, batch):
+def in_parts(step, batch):
     """The same by parts: loss, its parts and sums, and each part's gradient."""
     rows = [
         {k: v[p * step.rows :][: step.rows] for k, v in batch.items()} for p in range(step.parts)
     ]
     forward, backward = jax.jit(step.forward), jax.jit(step.backward)
+    state = step.state.pack(initial_state(step.config, step.task, step.optimizer))
     numbers = [jnp.int32(part) for part in range(step.parts)]
-    read = [forward(params, r, jnp.int32(0), p) for r, p in zip(rows, numbers, strict=True)]
+    read = [forward(state, r, p) for r, p in zip(rows, numbers, strict=True)]
     found = [exchanged for exchanged, _ in read]
     made = [
-        backward(params, r, kept, found, p)
+        backward(state, r, kept, found, p)
         for r, (_, kept), p in zip(rows, read, numbers, strict=True)
     ]
     told = [step._told.unpack(told) for _, told in made]
@@ -63,7 +64,7 @@ def test_the_parts_have_loss_statistics_and_gradient_of_the_whole(config):
     batch = jax.tree.map(jnp.asarray, small.batch(config))
     params = initial_params(config)
     (loss, (named, sums)), gradient = whole(config, params, batch)
-    other, other_named, other_sums, grads = in_parts(PartStep(config, 2), params, batch)
+    other, other_named, other_sums, grads = in_parts(PartStep(config, 2), batch)
     np.testing.assert_allclose(other, loss, rtol=1e-6)
     for name, value in named.items():
         np.testing.assert_allclose(other_named[name], value, rtol=1e-5, atol=1e-6)
@@ -84,6 +85,7 @@ def test_residuals_leave_out_what_is_there_anyway():
     step = PartStep(small.DENSE, 1)
     batch = jax.tree.map(jnp.asarray, small.batch(small.DENSE))
     params = initial_params(small.DENSE)
-    _, kept = jax.eval_shape(step.forward, params, batch, jnp.int32(0), jnp.int32(0))
+    state = step.state.pack(initial_state(small.DENSE, step.task, step.optimizer))
+    _, kept = jax.eval_shape(step.forward, state, batch, jnp.int32(0))
     there = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}
     assert not there & {leaf.shape for leaf in kept}

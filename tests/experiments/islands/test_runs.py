@@ -61,7 +61,7 @@ def test_islands_are_lost_one_by_one_and_all_at_once(finished, tmp_path, monkeyp
 
     def losing(team, rows):
         for name in plan.pop(team._newest.number + 1, ()):
-            team._system.lose_island(name)
+            team.members._system.lose_island(name)
         return step(team, rows)
 
     monkeypatch.setattr(Team, "step", losing)
