@@ -124,6 +124,11 @@ class IslandHost:
         self.values.update(zip(outs, made, strict=True))
         self._batch.append((op, None, ()))
 
+    def _ill(self, op: int, outs: range, packed: tuple) -> None:
+        """Arrays that could not be sent here."""
+        self.values.update(dict.fromkeys(outs, Poison(packed)))
+        self._batch.append((op, Poison(packed), ()))
+
     def _move(self, op: int, ins: list[int], outs: range, spreads: list[tuple]) -> None:
         watched = None
         for number, place, spread in zip(outs, ins, spreads, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from .errors import IslandLost
@@ -36,9 +35,12 @@ class RayLine:
         self._ended = False
 
     def send(self, number: int, first: int, ops: list[tuple]) -> None:
-        """A message; Ray keeps their order."""
-        with contextlib.suppress(Exception):  # who listens for news hears why
-            self._send(self._claim, number, first, ops)
+        """A message; Ray keeps their order.
+
+        Raises:
+            whatever Ray raises, such as that its store is full.
+        """
+        self._send(self._claim, number, first, ops)
 
     def ask(self, what: str, *args: Any) -> Any:
         """Waits for the answer as long as the island lives.

@@ -15,9 +15,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .errors import IslandLost
+from .errors import IslandLost, StoreFull
 from .faults import again, said
-from .ray_wire import unpack_error
+from .ray_wire import pack_error, unpack_error
 
 if TYPE_CHECKING:
     from .ray_arrays import RayArray
@@ -39,7 +39,11 @@ class Line(Protocol):
     """The way to an island."""
 
     def send(self, number: int, first: int, ops: list[tuple]) -> None:
-        """A message, in order; returns at once."""
+        """A message, in order; returns at once.
+
+        Raises:
+            Exception: it did not go.
+        """
         ...
 
     def ask(self, what: str, *args: Any) -> Any:
@@ -199,10 +203,34 @@ class Outbox:
                 return
             ops, self._ops = self._ops, []
             started, self._posted = self._posted, self._number
+            error = None
             if self.lost is None:
                 self.messages += 1
                 self.sent += len(ops)
-                self.line.send(self.messages, started + 1, ops)
+                error = self._post(started + 1, ops)
+        if error is not None:
+            self.lose(error)
+
+    def _post(self, first: int, ops: list[tuple]) -> IslandLost | None:
+        """Sends a message; gives why the island is lost if nothing can be sent."""
+        try:
+            self.line.send(self.messages, first, ops)
+        except IslandLost as error:
+            return error
+        except Exception as error:
+            # What it carries has no room, most likely. All else must go, in order.
+            packed = pack_error(
+                StoreFull(
+                    f"arrays of this process cannot be sent to island {self.name!r} ({said(error)})"
+                    ": send less at once, or give Ray's object store more memory"
+                )
+            )
+            light = [("ill", op[1], packed) if op[0] == "put" else op for op in ops]
+            try:
+                self.line.send(self.messages, first, light)
+            except Exception as again_error:
+                return IslandLost(f"island {self.name!r} cannot be told: {said(again_error)}")
+        return None
 
     # Asking.
 
