@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from .carried_errors import carried_error
-from .errors import RuntimeFault
 from .faults import TRACEBACK, said
 
 
@@ -36,8 +35,8 @@ def from_wire(wire: Any) -> Any:
     return jax.numpy.asarray(wire)
 
 
-class RemoteError(RuntimeFault):
-    """An exception of an island whose class is not known here; its message names it."""
+class RemoteError(Exception):
+    """A node's own exception, of a class that is not known here; its message names it."""
 
 
 def pack_error(error: BaseException) -> tuple[bytes | None, str, str]:

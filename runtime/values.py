@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .errors import IslandLost, NodeError, RunTimeout, ValueReleased
+from .errors import IslandLost, NodeError, RunTimeout, StoreFull, ValueReleased
 from .faults import again, bare
 from .waiting import fetched, is_gone, is_ready
 
@@ -162,7 +162,7 @@ class Value:
         array = self.array(timeout)
         try:
             self._run.wait(array, self._node, timeout)
-        except (NodeError, IslandLost) as error:
+        except (NodeError, IslandLost, StoreFull) as error:
             self._fail(bare(again(error)))
             raise
         return array

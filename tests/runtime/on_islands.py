@@ -53,6 +53,7 @@ OF_THEIR_OWN = frozenset(
         "cores",
         "elastic",
         "local_on_islands",
+        "ray_bad_input",
         "ray_claims",
         "ray_deaths",
         "ray_elastic",
