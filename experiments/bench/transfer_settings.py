@@ -16,7 +16,8 @@ class BenchTransfer:
     Attributes:
         kilobytes: of the arrays, 1,024 bytes each, float32.
         repeats: rounds of each size; in each, every way is timed once.
-        together: transfers of arrays below 1 MB that are timed as one, each after the last.
+        together: transfers that are timed as one, each after the last; of large arrays only as
+            many as make 8 MB.
         ray: time Ray's object store too, if it is installed.
         patience: seconds for all of it, after which the other process is ended.
     """
@@ -29,7 +30,7 @@ class BenchTransfer:
 
     def calls(self, kilobytes: int) -> int:
         """Transfers between two looks at the clock."""
-        return self.together if 1024 * kilobytes < MEGABYTE else 1
+        return max(1, min(self.together, 8 * MEGABYTE // (1024 * kilobytes)))
 
 
 def check_transfer(settings: BenchTransfer) -> BenchTransfer:
