@@ -58,7 +58,7 @@ def test_what_islands_hold_is_told_and_freed(controller, hosts):
         assert client.status()["islands"][1]["transfers"]["pulled_bytes"] == 8000
         assert [len(island.devices) for island in client.islands.values()] == [2, 2]
         both = rt.value_and_grad(lambda x: run(x)[0])
-        assert both(x)[1].result()[0] == 8
+        assert both(x)[1].result()[0] == 16
         del loss, y, x, both
     left(controller)
     eventually(lambda: held(hosts) == [1, 0])
