@@ -128,6 +128,8 @@ class Builder:
                 value = leaf.result()
             elif opaque(shape) or jnp.issubdtype(shape.dtype, jax.dtypes.extended):
                 value = leaf
+            elif hasattr(leaf, "fetched"):  # on an island of another process, where it is needed
+                value = leaf
             else:
                 value = jnp.asarray(leaf, shape.dtype)
             name = f"constant {shape.dtype}{list(shape.shape)}"

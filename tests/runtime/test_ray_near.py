@@ -136,6 +136,14 @@ def test_an_argument_that_is_a_future_stays_on_its_island(hosts, system, here):
     assert outbox.sent - sent <= 2  # the node, and what was freed before it
 
 
+def test_what_a_program_closes_over_stays_on_its_island(hosts, system, here, monkeypatch):
+    (there,) = here.put([np.ones(100_000, np.float32)])
+    total = rt.computation(lambda x, y: (x * y).sum(), here, name="total")
+    monkeypatch.setattr(type(hosts.outboxes["island0"]), "fetch", None)
+    held = rt.program(lambda y: total(there, y))
+    assert [float(held(2.0).result()) for _ in range(2)] == [200_000, 200_000]
+
+
 def test_small_results_come_with_the_news(hosts, system, here, monkeypatch):
     add = rt.computation(lambda x: x + 1, here, name="add")
     monkeypatch.setattr(type(hosts.outboxes["island0"]), "fetch", None)
