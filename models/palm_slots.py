@@ -25,23 +25,17 @@ class Slots(NamedTuple):
 
     Attributes:
         caches: of each block the keys (S, R, F) and the values (S, R, F) of all rows.
-        token: made last, and not read yet.
-        position: of that token.
-        made: how many tokens were made of the request.
-        left: how many are still to be made; 0 is a row that nobody has, or that is done.
-        end: the token that ends the request; -1 is none.
-        top_k: see `sample_each`.
+        counters: of each row the token made last, which is not read yet; its position; how many
+            tokens were made of the request; and how many are still to be made, 0 in a row that
+            nobody has or that is done.
+        limits: the token that ends the request, -1 is none; and `top_k`, see `sample_each`.
         temperature: see `sample_each`.
         keys: the data of a key for each token of the request.
     """
 
     caches: tuple[tuple[Array, Array], ...]
-    token: Int[Array, " S"]
-    position: Int[Array, " S"]
-    made: Int[Array, " S"]
-    left: Int[Array, " S"]
-    end: Int[Array, " S"]
-    top_k: Int[Array, " S"]
+    counters: Int[Array, "S 4"]
+    limits: Int[Array, "S 2"]
     temperature: Float[Array, " S"]
     keys: UInt32[Array, "S R W"]
 
@@ -50,7 +44,7 @@ class Entry(NamedTuple):
     """What a row is filled with, but for keys and values.
 
     Attributes:
-        numbers: the row, and of it token, position, made, left, end and top_k.
+        numbers: the row, its four counters and its two limits.
         temperature: see `sample_each`.
         keys: as of `Slots`.
     """
@@ -68,13 +62,14 @@ def empty_slots(config: PalmConfig, rows: int, room: int) -> Slots:
         rows: S.
         room: R, tokens of a prompt and of what is made of it.
     """
-    none = jnp.zeros((rows,), jnp.int32)
     width = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape[0]
-    keys = jnp.zeros((rows, room, width), jnp.uint32)
-    whole = jnp.full((rows,), config.vocab_size, jnp.int32)
-    blank = jnp.zeros((rows,), jnp.float32)
-    caches = tuple((c.key, c.value) for c in empty_caches(config, rows, room))
-    return Slots(caches, none, none, none, none, none - 1, whole, blank, keys)
+    return Slots(
+        tuple((c.key, c.value) for c in empty_caches(config, rows, room)),
+        jnp.zeros((rows, 4), jnp.int32),
+        jnp.tile(jnp.array([-1, config.vocab_size], jnp.int32), (rows, 1)),
+        jnp.zeros((rows,), jnp.float32),
+        jnp.zeros((rows, room, width), jnp.uint32),
+    )
 
 
 def read_prompt(
@@ -125,23 +120,18 @@ def fill_slot(slots: Slots, memory: Float[Array, "L 2 N F"], entry: Entry) -> Sl
             looked at, since what is made is written over them.
         entry: all else.
     """
-    row, token, position, made, left, end, top_k = entry.numbers
+    row = entry.numbers[0]
 
     def written(cache: Array, new: Array) -> Array:
         return lax.dynamic_update_slice(cache, new[None], (row, 0, 0))
 
-    caches = tuple(
-        (written(key, new[0]), written(value, new[1]))
-        for (key, value), new in zip(slots.caches, memory, strict=True)
-    )
     return Slots(
-        caches,
-        slots.token.at[row].set(token),
-        slots.position.at[row].set(position),
-        slots.made.at[row].set(made),
-        slots.left.at[row].set(left),
-        slots.end.at[row].set(end),
-        slots.top_k.at[row].set(top_k),
+        tuple(
+            (written(key, new[0]), written(value, new[1]))
+            for (key, value), new in zip(slots.caches, memory, strict=True)
+        ),
+        slots.counters.at[row].set(entry.numbers[1:5]),
+        slots.limits.at[row].set(entry.numbers[5:]),
         slots.temperature.at[row].set(entry.temperature),
         slots.keys.at[row].set(entry.keys),
     )
@@ -149,7 +139,7 @@ def fill_slot(slots: Slots, memory: Float[Array, "L 2 N F"], entry: Entry) -> Sl
 
 def empty_slot(slots: Slots, row: Int[Array, ""]) -> Slots:
     """Takes a row from a request that is not done."""
-    return slots._replace(left=slots.left.at[row].set(0))
+    return slots._replace(counters=slots.counters.at[row, 3].set(0))
 
 
 def step_slots(config: PalmConfig, params: Any, slots: Slots) -> tuple[Slots, Int[Array, " S"]]:
@@ -161,32 +151,37 @@ def step_slots(config: PalmConfig, params: Any, slots: Slots) -> tuple[Slots, In
     Returns:
         the slots after it, and the tokens; -1 where none was made.
     """
-    active = slots.left > 0
+    token, position, made, left = slots.counters.T
+    end, top_k = slots.limits.T
+    active = left > 0
     room = slots.keys.shape[1]
-    mask = (jnp.arange(room) <= slots.position[:, None])[:, None]
+    mask = (jnp.arange(room) <= position[:, None])[:, None]
     logits, caches = _extend(
         config,
         params,
-        slots.token[:, None],
-        slots.position[:, None],
+        token[:, None],
+        position[:, None],
         mask,
         active[:, None],
         tuple(KeyValues(*cache) for cache in slots.caches),
-        slots.position,
-        jnp.zeros_like(slots.position),
+        position,
+        jnp.zeros_like(position),
     )
-    data = jnp.take_along_axis(slots.keys, slots.made[:, None, None], axis=1)[:, 0]
+    data = jnp.take_along_axis(slots.keys, made[:, None, None], axis=1)[:, 0]
     temperature = jnp.where(active, slots.temperature, 0.0)
-    token = sample_each(jax.random.wrap_key_data(data), logits, temperature, slots.top_k)
+    new = sample_each(jax.random.wrap_key_data(data), logits, temperature, top_k)
     one = active.astype(jnp.int32)
+    counters = (
+        jnp.where(active, new, token),
+        position + one,
+        made + one,
+        jnp.where(new == end, 0, left - 1) * one,
+    )
     after = slots._replace(
         caches=tuple((cache.key, cache.value) for cache in caches),
-        token=jnp.where(active, token, slots.token),
-        position=slots.position + one,
-        made=slots.made + one,
-        left=jnp.where(token == slots.end, 0, slots.left - 1) * one,
+        counters=jnp.stack(counters, axis=1),
     )
-    return after, jnp.where(active, token, -1)
+    return after, jnp.where(active, new, -1)
 
 
 def run_slots(

@@ -219,7 +219,7 @@ def _bare(
     @jax.jit
     def begin() -> Any:
         slots = empty_slots(config, settings.rows, config.max_length)
-        return slots._replace(left=jnp.full_like(slots.left, settings.long + 1))
+        return slots._replace(counters=slots.counters.at[:, 3].set(settings.long + 1))
 
     def run() -> tuple[float, float]:
         slots, _ = step(params, begin())

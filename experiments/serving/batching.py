@@ -189,12 +189,17 @@ class Batching:
             free = [r for r in self._alive(self.readers) if len(r.pending) < READ_AHEAD]
             waiting = len(self._ready) + sum(len(reader.pending) for reader in self.readers)
             rows = sum(len(w.rows) - w.taken for w in self._alive(self.writers))
-            if not free or waiting >= rows + len(self.readers):
+            if not free or waiting >= rows + self._spare():
                 break
             reader, generation = min(free, key=lambda r: len(r.pending)), self._queue.popleft()
             self._try(reader, lambda r=reader, g=generation: r.send(g), generation)
             went = True
         return went
+
+    def _spare(self) -> int:
+        """Prompts that may be read before there is a row for them, so that none waits for one."""
+        rows = sum(len(writer.rows) for writer in self._alive(self.writers))
+        return max(rows // 2, len(self.readers))
 
     def _send_steps(self) -> bool:
         went = False

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import runtime as rt
-from ...models import Entry, PalmConfig, empty_slot, empty_slots, fill_slot, run_slots
+from ...models import Entry, PalmConfig, Slots, empty_slot, empty_slots, fill_slot, run_slots
 from .generation import Generation
 from .keys import key_width
 
@@ -57,6 +57,7 @@ class Writer:
         self.rows: list[Generation | None] = []
         self._due: list[int] = []  # steps that a row still needs, if no token ends it
         self.sent: deque[Sent] = deque()
+        self._computations: dict[int, rt.Computation] = {}
         self.start()
 
     def start(self) -> None:
@@ -67,18 +68,22 @@ class Writer:
         blank = functools.partial(empty_slots, config, self._many, self._room)
         self._fill = rt.computation(fill_slot, part, name="fill row", donate=(0,))
         self._clear = rt.computation(empty_slot, part, name="empty row", donate=(0,))
-        self._steps = {
-            steps: rt.computation(
-                functools.partial(run_slots, config, steps=steps),
-                part,
-                name=f"{steps} steps",
-                donate=(1,),
-            )
-            for steps in TOGETHER
-        }
-        self._params = part.put(self._host)
+        params = part.put(self._host)
+        self._steps = {steps: self._program(params, steps) for steps in TOGETHER}
         self._slots = rt.computation(blank, part, name="empty rows")()
         self.alive = True
+
+    def _program(self, params: Any, steps: int) -> rt.Program:
+        """So many steps as one, which takes and gives no more than changes, since each array of a
+        program costs time at each call."""
+
+        def run(params: Any, caches: Any, counters: Any, *fixed: Any) -> tuple[Any, Any, Any]:
+            after, told = run_slots(self._config, params, Slots(caches, counters, *fixed), steps)
+            return after.caches, after.counters, told
+
+        made = rt.computation(run, self.slice, name=f"{steps} steps", donate=(1, 2))
+        self._computations[steps] = made
+        return rt.program(lambda *slots: made(params, *slots), name=f"{steps} steps")
 
     @property
     def taken(self) -> int:
@@ -116,7 +121,7 @@ class Writer:
 
     def send(self, steps: int) -> int:
         """Sends steps for all rows as one; how many rows are somebody's."""
-        self._slots, told = self._steps[steps](self._params, self._slots)
+        told = self._run(steps)
         told.array().copy_to_host_async()  # long before it is asked for
         taken = self.taken
         self.sent.append(Sent(time.perf_counter(), steps, told, tuple(self.rows)))
@@ -126,6 +131,12 @@ class Writer:
                 if not self._due[row]:
                     self.rows[row] = None
         return taken
+
+    def _run(self, steps: int) -> Any:
+        slots = self._slots
+        caches, counters, told = self._steps[steps](*slots)
+        self._slots = slots._replace(caches=caches, counters=counters)
+        return told
 
     def leave(self, generation: Generation, *, clear: bool = False) -> None:
         """Frees its row, if it has one.
@@ -155,14 +166,13 @@ class Writer:
         for memory in memories:
             self._slots = self._fill(self._slots, memory, none)
         self._slots = self._clear(self._slots, np.int32(0))
-        for step in self._steps.values():
-            self._slots, told = step(self._params, self._slots)
-            told.result()
+        for steps in self._steps:
+            self._run(steps).result()
 
     @property
     def compiled(self) -> int:
         """How many programs there are, of all lengths of prompt."""
-        return self._fill.compiled + sum(step.compiled for step in self._steps.values())
+        return self._fill.compiled + sum(one.compiled for one in self._computations.values())
 
 
 def _entry(numbers: list[int], temperature: float, keys: np.ndarray) -> Entry:

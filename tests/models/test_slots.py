@@ -142,7 +142,7 @@ def test_garbage_in_free_rows_changes_nothing_and_a_row_can_be_taken_back():
     step = compiled(SPARSE)[2]
     slots, _ = enter(SPARSE, empty_slots(SPARSE, 2, ROOM), 0, [3, 1, 4], 9)
     ill = jax.tree.map(lambda cache: cache.at[1].set(jnp.nan), slots.caches)
-    bad = slots._replace(caches=ill, token=slots.token.at[1].set(5))
+    bad = slots._replace(caches=ill, counters=slots.counters.at[1, 0].set(5))
     for _ in range(3):
         slots, told = step(slots)
         bad, also = step(bad)
@@ -150,7 +150,7 @@ def test_garbage_in_free_rows_changes_nothing_and_a_row_can_be_taken_back():
     gone = jax.jit(empty_slot)(slots, jnp.int32(0))
     after, told = step(gone)
     assert (np.asarray(told) == -1).all()
-    np.testing.assert_array_equal(after.position, gone.position)
+    np.testing.assert_array_equal(after.counters, gone.counters)
 
 
 def test_each_row_draws_as_it_would_alone():
