@@ -1,15 +1,18 @@
 """Clients of a controller whose islands are hosts apart from it: what they say of themselves."""
 
 import gc
+import os
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from byways.runtime.attach_state import this_host, write_cluster
 
 from byways import runtime as rt
 
-from .attached import client_of, controlled, eventually, left
+from .attached import TOKEN, client_of, controlled, eventually, left
 from .ray_in_process import NearIslands
 
 
@@ -97,7 +100,7 @@ def test_errors_of_islands_and_their_loss(controller, hosts):
 
     node, add = rt.computation(refuse, here, name="node"), rt.computation(lambda x: x + 1, there)
     with pytest.raises(rt.NodeError, match="on purpose") as caught:
-        rt.program(lambda x: add(node(x)))(jnp.ones(3)).result()
+        node(jnp.ones(3)).result()
     assert (caught.value.node, caught.value.island) == ("node", "island0")
     client.names["kept"] = there.put(np.ones(3))
     client.names["lost"] = here.put(np.ones(3))
@@ -109,4 +112,15 @@ def test_errors_of_islands_and_their_loss(controller, hosts):
     client.close()
     del caught
     gc.collect()
+    left(controller)
+
+
+def test_the_documented_example(controller, root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BYWAYS_STATE", str(tmp_path))
+    address = controller.listen()
+    write_cluster(rt.ClusterFile("default", address, TOKEN, os.getpid(), this_host(), "", "", 0.0))
+    page = (root / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {"__name__": "__main__"})
+    assert capsys.readouterr().out == "32.0\n128.0\n"
     left(controller)
