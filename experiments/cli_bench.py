@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,17 +10,17 @@ import tyro
 
 from .bench.settings import DEFAULT, SCALING, BenchMoe, check
 from .bench.vit_settings import VIT_B16, BenchVit, check_vit
+from .cli_bench_output import JsonOption
 from .cli_options import parse
 from .errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchOptions:
+class BenchOptions(JsonOption):
     """Time sparse layers beside a dense MLP of the same work, in adjacent pairs.
 
     Attributes:
         config: what is timed.
-        json: print one JSON object rather than a table.
         against: `module:function` of layers of others to time beside ours; the function takes
             these settings and gives (params, apply), apply(params, x, train) the outputs.
         scaling: time the index path alone with 8, 32 and 128 experts, in one group of 8,192
@@ -30,7 +29,6 @@ class BenchOptions:
     """
 
     config: Annotated[BenchMoe, tyro.conf.arg(name="")] = DEFAULT
-    json: bool = False
     against: tuple[str, ...] = ()
     scaling: bool = False
     profile: int = 0
@@ -61,24 +59,18 @@ def bench_moe(arguments: Sequence[str]) -> int:
         result, show = bench_scaling(options.config), print_scaling
     else:
         result, show = bench_moe(options.config, options.against, options.profile), print_moe
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    return 0
+    return options.give(result, show)
 
 
 @dataclasses.dataclass(frozen=True)
-class VitOptions:
+class VitOptions(JsonOption):
     """Time the forward pass of a dense ViT beside the same in flax.linen's own layers alone.
 
     Attributes:
         config: what is timed.
-        json: print one JSON object rather than a table.
     """
 
     config: Annotated[BenchVit, tyro.conf.arg(name="")] = VIT_B16
-    json: bool = False
 
 
 def bench_vit(arguments: Sequence[str]) -> int:
@@ -95,8 +87,4 @@ def bench_vit(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_vit(options.config)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print_vit(result)
-    return 0
+    return options.give(result, print_vit)

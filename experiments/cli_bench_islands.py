@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import tyro
 
 from .bench.islands_settings import BenchIslands, check_islands
-from .cli_bench_output import BenchOutput
+from .cli_bench_output import PageOptions
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class IslandsOptions(BenchOutput):
+class IslandsOptions(PageOptions):
     """Time programs over islands of other processes, beside plain Ray actors and one device.
 
     Attributes:
@@ -33,9 +33,9 @@ def bench_islands(arguments: Sequence[str]) -> int:
 
     from .bench.islands_table import print_islands
 
-    def measure() -> dict[str, Any]:
+    def run() -> dict[str, Any]:
         from .bench.islands import bench_islands
 
         return bench_islands(options.config, options.only)
 
-    return options.give(measure, print_islands)
+    return options.measure(run, print_islands)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,22 +10,21 @@ from typing import Annotated
 import tyro
 
 from .bench.whole_settings import BenchWhole, check_whole
+from .cli_bench_output import JsonOption
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(JsonOption):
     """Time a trained sparse model's training step and inference, fused and by pathways.
 
     Attributes:
         run: folder of a contrastive run.
         config: sizes.
-        json: print one JSON object rather than tables.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     config: Annotated[BenchWhole, tyro.conf.arg(name="")] = BenchWhole()  # noqa: RUF009
-    json: bool = False
 
 
 def bench_model(arguments: Sequence[str]) -> int:
@@ -47,8 +45,4 @@ def bench_model(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_whole(options.run, options.config)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_whole(result)
-    return 0
+    return options.give(result, print_whole)

@@ -11,22 +11,39 @@ from typing import Any
 from .errors import UsageError
 
 
-@dataclasses.dataclass(frozen=True)
-class BenchOutput:
-    """Options that benchmarks share.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JsonOption:
+    """The option that all benchmarks have.
 
     Attributes:
         json: print one JSON object rather than tables.
+    """
+
+    json: bool = False
+
+    def give(self, result: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> int:
+        """Prints a result, by `show` unless --json; the exit code."""
+        if self.json:
+            print(json.dumps(result, ensure_ascii=False))
+        else:
+            show(result)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PageOptions(JsonOption):
+    """And those of benchmarks whose tables stand in the docs.
+
+    Attributes:
         markdown: print the tables as the docs have them.
         show: print the tables of a file that --json made, and measure nothing.
     """
 
-    json: bool = False
     markdown: bool = False
     show: Path | None = None
 
-    def give(
-        self, measure: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any], bool], None]
+    def measure(
+        self, run: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any], bool], None]
     ) -> int:
         """Measures, or reads what was measured, and prints it; the exit code.
 
@@ -35,17 +52,12 @@ class BenchOutput:
         """
         if self.json and (self.markdown or self.show):
             raise UsageError("--json prints no tables: leave --markdown and --show out")
-        result = measure() if self.show is None else _read(self.show)
-        if self.json:
-            print(json.dumps(result, ensure_ascii=False))
-            return 0
+        if self.show is None:
+            return self.give(run(), lambda result: show(result, self.markdown))
         try:
-            show(result, self.markdown)
+            return self.give(_read(self.show), lambda result: show(result, self.markdown))
         except (KeyError, TypeError) as error:
-            if self.show is None:
-                raise
             raise UsageError(f"--show {self.show}: it is not of this benchmark") from error
-        return 0
 
 
 def _read(path: Path) -> dict[str, Any]:

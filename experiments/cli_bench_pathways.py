@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,21 +10,20 @@ import tyro
 
 from .bench.auto_settings import BenchAuto, check_auto
 from .bench.pathways_settings import BenchPathways, check_pathways
+from .cli_bench_output import JsonOption
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class PathwaysOptions:
+class PathwaysOptions(JsonOption):
     """Time a sparse layer as dataflow beside the best dropless program of one `jit`.
 
     Attributes:
         config: sizes.
-        json: print one JSON object rather than tables.
         only: balanced, skewed or small; all, if none is named.
     """
 
     config: Annotated[BenchPathways, tyro.conf.arg(name="")] = BenchPathways()  # noqa: RUF009
-    json: bool = False
     only: tuple[str, ...] = ()
 
 
@@ -47,24 +45,18 @@ def bench_pathways(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_pathways(options.config, options.only)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_pathways(result)
-    return 0
+    return options.give(result, print_pathways)
 
 
 @dataclasses.dataclass(frozen=True)
-class AutoOptions:
+class AutoOptions(JsonOption):
     """Time sparse layers of many sizes both ways, and see which one the cost model takes.
 
     Attributes:
         config: sizes.
-        json: print one JSON object rather than a table.
     """
 
     config: Annotated[BenchAuto, tyro.conf.arg(name="")] = BenchAuto()  # noqa: RUF009
-    json: bool = False
 
 
 def bench_auto(arguments: Sequence[str]) -> int:
@@ -82,8 +74,4 @@ def bench_auto(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_auto(options.config)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_auto(result)
-    return 0
+    return options.give(result, print_auto)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
 from .bench.residents_settings import BenchResidents, check_residents
+from .cli_bench_output import JsonOption
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class ResidentsOptions:
+class ResidentsOptions(JsonOption):
     """Time a V-MoE whose experts are fetched from a file when they wake, by budget.
 
     Attributes:
         config: sizes.
-        json: print one JSON object rather than a table.
     """
 
     config: Annotated[BenchResidents, tyro.conf.arg(name="")] = BenchResidents()  # noqa: RUF009
-    json: bool = False
 
 
 def bench_residents(arguments: Sequence[str]) -> int:
@@ -42,8 +40,4 @@ def bench_residents(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_residents(options.config)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_residents(result)
-    return 0
+    return options.give(result, print_residents)

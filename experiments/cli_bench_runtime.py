@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
 from .bench.runtime_settings import BenchRuntime, check_runtime
+from .cli_bench_output import JsonOption
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class RuntimeOptions:
+class RuntimeOptions(JsonOption):
     """Time the runtime beside plain JAX and Ray: dispatch, clients, pipelines, a training step.
 
     Attributes:
         config: sizes.
-        json: print one JSON object rather than tables.
         only: dispatch, parity, order, clients, shares, pipeline or spmd; all, if none is named.
     """
 
     config: Annotated[BenchRuntime, tyro.conf.arg(name="")] = BenchRuntime()  # noqa: RUF009
-    json: bool = False
     only: tuple[str, ...] = ()
 
 
@@ -44,8 +42,4 @@ def bench_runtime(arguments: Sequence[str]) -> int:
     from .bench.runtime_table import print_runtime
 
     result = bench_runtime(options.config, options.only)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_runtime(result)
-    return 0
+    return options.give(result, print_runtime)

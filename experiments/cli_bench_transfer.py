@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import tyro
 
 from .bench.transfer_settings import BenchTransfer, check_transfer
-from .cli_bench_output import BenchOutput
+from .cli_bench_output import PageOptions
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferOptions(BenchOutput):
+class TransferOptions(PageOptions):
     """Time arrays between two processes: our adapter, bare jax.experimental.transfer, Ray's store.
 
     Attributes:
@@ -31,9 +31,9 @@ def bench_transfer(arguments: Sequence[str]) -> int:
 
     from .bench.transfer_table import print_transfer
 
-    def measure() -> dict[str, Any]:
+    def run() -> dict[str, Any]:
         from .bench.transfer import bench_transfer
 
         return bench_transfer(options.config)
 
-    return options.give(measure, print_transfer)
+    return options.measure(run, print_transfer)

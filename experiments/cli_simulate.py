@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +10,22 @@ from typing import Annotated
 import tyro
 
 from .bench.simulate_settings import SimulateSettings, check_simulate
+from .cli_bench_output import JsonOption
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateOptions:
+class SimulateOptions(JsonOption):
     """Run programs on machines that are not there, up to 4 islands × 512 devices.
 
     Attributes:
         names: parity, order, islands, pipeline or control; all, if none is named.
         config: sizes.
-        json: print one JSON object rather than tables.
         figures: a folder for drawings, an SVG file for each simulation.
     """
 
     config: Annotated[SimulateSettings, tyro.conf.arg(name="")] = SimulateSettings()  # noqa: RUF009
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    json: bool = False
     figures: Path | None = None
 
 
@@ -40,10 +38,7 @@ def simulate(arguments: Sequence[str]) -> int:
     from .bench.simulate_table import print_simulations
 
     result = simulate(options.config, options.names)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print_simulations(result)
+    options.give(result, print_simulations)
     if options.figures is not None:
         from .bench.simulate_figures import write_figures
 
