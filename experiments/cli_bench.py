@@ -59,7 +59,7 @@ def bench_moe(arguments: Sequence[str]) -> int:
         result, show = bench_scaling(options.config), print_scaling
     else:
         result, show = bench_moe(options.config, options.against, options.profile), print_moe
-    return options.give(result, show)
+    return options.tell(result, show)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,4 +87,4 @@ def bench_vit(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_vit(options.config)
-    return options.give(result, print_vit)
+    return options.tell(result, print_vit)

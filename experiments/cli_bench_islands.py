@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import tyro
 
 from .bench.islands_settings import BenchIslands, check_islands
-from .cli_bench_output import PageOptions
+from .cli_bench_output import BenchOutput
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class IslandsOptions(PageOptions):
+class IslandsOptions(BenchOutput):
     """Time programs over islands of other processes, beside plain Ray actors and one device.
 
     Attributes:
@@ -38,4 +38,4 @@ def bench_islands(arguments: Sequence[str]) -> int:
 
         return bench_islands(options.config, options.only)
 
-    return options.measure(run, print_islands)
+    return options.give(run, print_islands)

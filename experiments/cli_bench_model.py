@@ -45,4 +45,4 @@ def bench_model(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_whole(options.run, options.config)
-    return options.give(result, print_whole)
+    return options.tell(result, print_whole)

@@ -21,7 +21,7 @@ class JsonOption:
 
     json: bool = False
 
-    def give(self, result: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> int:
+    def tell(self, result: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> int:
         """Prints a result, by `show` unless --json; the exit code."""
         if self.json:
             print(json.dumps(result, ensure_ascii=False))
@@ -31,7 +31,7 @@ class JsonOption:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PageOptions(JsonOption):
+class BenchOutput(JsonOption):
     """And those of benchmarks whose tables stand in the docs.
 
     Attributes:
@@ -42,8 +42,8 @@ class PageOptions(JsonOption):
     markdown: bool = False
     show: Path | None = None
 
-    def measure(
-        self, run: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any], bool], None]
+    def give(
+        self, measure: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any], bool], None]
     ) -> int:
         """Measures, or reads what was measured, and prints it; the exit code.
 
@@ -53,9 +53,9 @@ class PageOptions(JsonOption):
         if self.json and (self.markdown or self.show):
             raise UsageError("--json prints no tables: leave --markdown and --show out")
         if self.show is None:
-            return self.give(run(), lambda result: show(result, self.markdown))
+            return self.tell(measure(), lambda result: show(result, self.markdown))
         try:
-            return self.give(_read(self.show), lambda result: show(result, self.markdown))
+            return self.tell(_read(self.show), lambda result: show(result, self.markdown))
         except (KeyError, TypeError) as error:
             raise UsageError(f"--show {self.show}: it is not of this benchmark") from error
 

@@ -45,7 +45,7 @@ def bench_pathways(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_pathways(options.config, options.only)
-    return options.give(result, print_pathways)
+    return options.tell(result, print_pathways)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,4 +74,4 @@ def bench_auto(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_auto(options.config)
-    return options.give(result, print_auto)
+    return options.tell(result, print_auto)

@@ -40,4 +40,4 @@ def bench_residents(arguments: Sequence[str]) -> int:
 
     enable_compilation_cache()
     result = bench_residents(options.config)
-    return options.give(result, print_residents)
+    return options.tell(result, print_residents)

@@ -42,4 +42,4 @@ def bench_runtime(arguments: Sequence[str]) -> int:
     from .bench.runtime_table import print_runtime
 
     result = bench_runtime(options.config, options.only)
-    return options.give(result, print_runtime)
+    return options.tell(result, print_runtime)

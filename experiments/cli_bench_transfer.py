@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import tyro
 
 from .bench.transfer_settings import BenchTransfer, check_transfer
-from .cli_bench_output import PageOptions
+from .cli_bench_output import BenchOutput
 from .cli_options import parse
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferOptions(PageOptions):
+class TransferOptions(BenchOutput):
     """Time arrays between two processes: our adapter, bare jax.experimental.transfer, Ray's store.
 
     Attributes:
@@ -36,4 +36,4 @@ def bench_transfer(arguments: Sequence[str]) -> int:
 
         return bench_transfer(options.config)
 
-    return options.measure(run, print_transfer)
+    return options.give(run, print_transfer)

@@ -38,7 +38,7 @@ def simulate(arguments: Sequence[str]) -> int:
     from .bench.simulate_table import print_simulations
 
     result = simulate(options.config, options.names)
-    options.give(result, print_simulations)
+    options.tell(result, print_simulations)
     if options.figures is not None:
         from .bench.simulate_figures import write_figures
 
