@@ -72,15 +72,16 @@ class Batching:
 
     def grow(self, read: Sequence[rt.Slice], write: Sequence[rt.Slice]) -> None:
         """More slices on either side; one whose island is lost already is told of and left out."""
-        for parts, make, places in (
-            (read, self._reader, self.readers),
-            (write, self._writer, self.writers),
-        ):
-            for part in parts:
-                try:
-                    places.append(make(part))
-                except rt.RuntimeFault as error:
-                    self._told(f"island {part.island.name!r} cannot be used: {error}")
+        for part in read:
+            self._try_new(part, lambda part=part: self.readers.append(self._reader(part)))
+        for part in write:
+            self._try_new(part, lambda part=part: self.writers.append(self._writer(part)))
+
+    def _try_new(self, part: rt.Slice, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except rt.RuntimeFault as error:
+            self._told(f"island {part.island.name!r} cannot be used: {error}")
 
     def cancel(self, generation: Generation, why: str) -> None:
         """Gives a request up, wherever it is."""
