@@ -152,8 +152,8 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
         ),
         "islands": Command(
             "bench_islands",
-            "[--json] [--nodes N …]",
-            "time nodes on an island of another process, beside plain Ray",
+            "[--json] [--only NAME …]",
+            "time programs over islands of other processes, beside plain Ray and one device",
         ),
         "island-training": Command(
             "cli_bench_island_training.bench_island_training",
