@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class IslandActor:
         root = str(Path(__file__).resolve().parents[1])
         sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != root]
         self._name, self._claims = name, Claims()
-        self._peers: dict[str, Any] = {}
+        self._peers: dict[str, list[Any]] = {}
         self._host: Any = None
         self._devices: list[Any] = []
         self._of = ""  # whose values are here
@@ -48,8 +49,8 @@ class IslandActor:
     # Beginning.
 
     def hello(self) -> dict[str, Any]:
-        """What this is."""
-        return {"pid": os.getpid(), "versions": versions()}
+        """What this is, and where a host of several may be met."""
+        return {"pid": os.getpid(), "versions": versions(), "address": free_address()}
 
     def claim(self, claim: dict[str, Any]) -> dict[str, Any] | None:
         """A controller wants the island; None if it has it now, else who has."""
@@ -63,14 +64,17 @@ class IslandActor:
 
         Args:
             settings: `devices`, CPU devices; `platform`, None is any; `x64`, numbers of 64 bits;
-                `cores` of this host's that the threads keep to, (first, count), None is all.
-            peers: the other islands.
+                `cores` of this host's that the threads keep to, (first, count), None is all;
+                `peer`, by which others know the island; `host` of `hosts`, of which the first
+                listens at `coordinator` for the others, for `patience` seconds.
+            peers: actors of all islands, for each of their hosts.
 
         Returns:
-            platforms of the devices.
+            platforms of the island's devices.
         """
         if not self._devices:
             self._devices = started(settings)
+        self._settings = settings
         sys.modules["jax"].config.update("jax_enable_x64", settings["x64"])
         self.meet(peers)
         if self._host is None:
@@ -84,9 +88,15 @@ class IslandActor:
             self._claims.leave(identifier)
 
     def _open(self) -> None:
-        from .ray_island import IslandHost
+        if self._settings["hosts"] == 1:
+            from .ray_island import IslandHost
 
-        self._host = IslandHost(self._name, self._devices, self._post)
+            self._host = IslandHost(self._name, self._devices, self._post)
+        else:
+            from .ray_gang import GangHost
+
+            host, peer = self._settings["host"], self._settings["peer"]
+            self._host = GangHost(self._name, self._devices, self._post, host, peer)
         self._of = self._claims.holder
 
     def _clean(self) -> None:
@@ -140,10 +150,10 @@ class IslandActor:
             host.lose(name, packed)
         self._peers.pop(name, None)
 
-    def _post(self, to: str, key: str, wires: Any) -> None:
+    def _post(self, to: str, key: str, wires: Any, host: int) -> None:
         peer = self._peers.get(to)
         if peer is not None:  # else it is gone
-            tell(peer, "deliver")(key, wires)
+            tell(peer[host], "deliver")(key, wires)
 
 
 def started(settings: dict[str, Any]) -> list[Any]:
@@ -156,7 +166,41 @@ def started(settings: dict[str, Any]) -> list[Any]:
     jax.config.update("jax_num_cpu_devices", settings["devices"])
     if settings["platform"] is not None:
         jax.config.update("jax_platforms", settings["platform"])
-    return jax.local_devices()
+    if settings["hosts"] > 1:
+        join(settings)
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def join(settings: dict[str, Any]) -> None:
+    """Makes this process a host of an island of several; waits for the others."""
+    import functools
+
+    import jax
+    from jax._src import xla_bridge
+
+    where = settings["coordinator"]
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(
+        where,
+        settings["hosts"],
+        settings["host"],
+        initialization_timeout=settings["patience"],
+        coordinator_bind_address=where if settings["host"] == 0 else None,
+    )
+    # Else collectives on CPUs listen on whatever address the machine's name has.
+    inner: Any = xla_bridge
+    made = inner._jax.make_gloo_tcp_collectives
+    own = free_address().rpartition(":")[0]
+    inner._jax.make_gloo_tcp_collectives = functools.partial(made, hostname=own)
+
+
+def free_address() -> str:
+    """An address of this host, as Ray knows it, and a port that nobody listens at now."""
+    import ray
+
+    host = ray.util.get_node_ip_address()
+    with socket.create_server((host, 0)) as found:
+        return f"{host}:{found.getsockname()[1]}"
 
 
 def cores_here() -> int:

@@ -32,6 +32,7 @@ class RaySharding(Sharding):
         backend: of the slice.
         outbox: the island's.
         spread: the same, as the island is told it.
+        hosts: of the island that have a part.
     """
 
     def __init__(self, part: Slice, spec: PartitionSpec | None):
@@ -41,6 +42,7 @@ class RaySharding(Sharding):
         self.outbox: Outbox = devices[0].outbox
         self._axes, self._order = dict(part.shape), tuple(devices)
         self._devices = frozenset(devices)
+        self.hosts = tuple(sorted({device.host for device in devices}))
         cuts: list[tuple[str, ...]] = []
         for entry in spec or ():
             names = (entry,) if isinstance(entry, str) else tuple(entry or ())
@@ -79,6 +81,15 @@ class RaySharding(Sharding):
             )
         parts += [1] * (len(shape) - len(parts))
         return tuple(n // k for n, k in zip(shape, parts, strict=True))
+
+    def whole(self) -> RaySharding:
+        """The same devices, each with all of it."""
+        found = RaySharding.__new__(RaySharding)
+        found.__dict__.update(self.__dict__)
+        found.cuts = ()
+        found.spread = self.spread[0], self.spread[1], ()
+        found._key = self._order, (), ()
+        return found
 
     def is_equivalent_to(self, other: Any, ndim: int) -> bool:
         """Whether an array lies the same by both."""

@@ -156,17 +156,18 @@ class RayBackend:
 
     def put(self, arrays: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
         """Numbers and arrays of this process, arrays of the same island, and of others."""
-        ways: dict[tuple[str, Any, Outbox], list[int]] = {}
+        ways: dict[tuple, list[int]] = {}
+        arrays = [self._movable(a, w) for a, w in zip(arrays, shardings, strict=True)]
         for n, (array, wanted) in enumerate(zip(arrays, shardings, strict=True)):
             if type(array) is not RayArray:
                 way = "put", None, wanted.outbox
             elif array.outbox is wanted.outbox:
                 way = "move", None, wanted.outbox
-            else:
-                way = "take", array.outbox, wanted.outbox
+            else:  # whose hosts are the same
+                way = "take", array.outbox, wanted.outbox, array.sharding.hosts, wanted.hosts
             ways.setdefault(way, []).append(n)
         found: dict[int, Any] = {}
-        for (kind, source, outbox), places in ways.items():
+        for (kind, source, outbox, *_), places in ways.items():
             given = [arrays[n] for n in places]
             there = [shardings[n] for n in places]
             made = {"put": self._put, "move": self._move, "take": self._carry}[kind](
@@ -215,6 +216,15 @@ class RayBackend:
 
         return Recorder()
 
+    def _movable(self, array: Any, wanted: Any) -> Any:
+        """An array in pieces on several hosts goes to other devices when each has all of it."""
+        if type(array) is not RayArray or len(array.sharding.hosts) == 1:
+            return array
+        have = array.sharding
+        if have.is_fully_replicated or have.device_set == wanted.device_set:
+            return array
+        return self._move([array], [have.whole()], array.outbox, None)[0]
+
     def _put(self, given: list, there: list, outbox: Outbox, _: Any) -> list[RayArray]:
         wires = [to_wire(array) for array in given]
         shapes = []
@@ -233,16 +243,21 @@ class RayBackend:
             ins = [array.number for array in given]
             op = outbox.op()
             numbers = outbox.numbers(len(given))
-            outbox.append(("move", ins, numbers, [where.spread for where in there]))
+            spreads = [where.spread for where in there]
+            whence = [array.sharding.hosts for array in given]
+            more = (whence,) if outbox.hosts > 1 else ()
+            outbox.append(("move", ins, numbers, spreads, *more))
         return _handles(op, numbers, _kinds(given, there))
 
     def _carry(self, given: list, there: list, outbox: Outbox, source: Outbox) -> list[RayArray]:
         """From one island to another, without us."""
         source.check()
         key = f"{self._name} {next(self._keys)}"
+        have, wanted = given[0].sharding.hosts, there[0].hosts
+        more = (have, wanted) if source.hosts > 1 or outbox.hosts > 1 else ()
         with source.lock:
             source.op()
-            source.append(("send", [array.number for array in given], key, outbox.peer))
+            source.append(("send", [array.number for array in given], key, outbox.peer, *more))
         with outbox.lock:
             op = outbox.op()
             numbers = outbox.numbers(len(given))
@@ -266,8 +281,9 @@ def _telling(part: Segment) -> tuple[Any, ...]:
     reads, sizes = set(part.reads), {}
     for step in part.steps:
         if isinstance(step.call, RayCall):
-            for slot, (shape, _) in zip(step.outputs, step.call.outputs, strict=True):
-                if slot in reads or slot not in dropped:
+            for slot, (shape, where) in zip(step.outputs, step.call.outputs, strict=True):
+                whole = len(where.hosts) == 1 or where.is_fully_replicated
+                if whole and (slot in reads or slot not in dropped):
                     sizes[slot] = nbytes(shape)
     left, told = TOLD, set()
     for slot in sorted(sizes, key=lambda slot: (slot not in reads, sizes[slot])):

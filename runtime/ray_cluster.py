@@ -48,10 +48,11 @@ class RayIslands(Hosts):
         silence: float = 10.0,
         platform: str | None = None,
         lasting: bool = False,
+        hosts_per_island: int = 1,
     ):
         """Args:
             islands: how many, or their names.
-            devices: of each.
+            devices: of each host of each.
             cores: that the threads of each keep to, one island's after the other's, so that islands
                 on one machine do not compute on each other's; None leaves them all to all.
             address: of a running Ray, `host:port` or `auto`; None starts one on this machine, which
@@ -63,6 +64,8 @@ class RayIslands(Hosts):
                 JAX finds in a process that asks Ray for cores alone.
             lasting: the processes outlive `close()` and this process. Who asks for islands of
                 these names next takes them over, emptied, if nobody has them; `remove` ends them.
+            hosts_per_island: processes of each, which `jax.distributed` joins: a slice may lie over
+                several, and the death of one is the island's.
 
         Raises:
             RayMissing: Ray is not installed, not there, or has too little for so many islands.
@@ -75,6 +78,10 @@ class RayIslands(Hosts):
         )
         if not names or devices < 1 or len(set(names)) < len(names):
             raise ValueError(f"islands={islands!r}, devices={devices}: one or more, by other names")
+        if hosts_per_island < 1 or (lasting and hosts_per_island > 1):
+            raise ValueError(
+                f"hosts_per_island={hosts_per_island}: one or more, and one if they are to last"
+            )
         if cores is not None and cores < 1:
             raise ValueError(f"cores={cores}: one or more, or None for all")
         if not silence >= 1:
@@ -83,14 +90,14 @@ class RayIslands(Hosts):
             raise ValueError(f"platform={platform!r}: 'cpu', 'gpu' or 'tpu', or None")
         if lasting and address is None:
             raise ValueError("lasting=True needs the address of a Ray that lasts, too")
-        super().__init__(patience)
+        super().__init__(patience, hosts_per_island)
         self._ray = ray = the_ray()
         self._cores, self._platform, self._lasting = cores, platform, lasting
         self._claim = new_claim(silence)
-        self._actors: dict[str, Any] = {}  # by peer
+        self._actors: dict[str, list[Any]] = {}  # of each host, by peer
         self._lines: dict[str, RayLine] = {}
         self._ended: set[Any] = set()  # actors whose names may not be free yet
-        self._ours = start_ray(ray, len(names) * (cores or 1), address)
+        self._ours = start_ray(ray, len(names) * hosts_per_island * (cores or 1), address)
         self.address = ray.get_runtime_context().gcs_address
         self._places = Places(ray, cores or 1, platform, lasting, self.address)
         try:
@@ -116,17 +123,20 @@ class RayIslands(Hosts):
 
     def _start(self, peers: dict[str, str], devices: int, end: float) -> dict[str, Started]:
         try:
-            self._places.take(list(peers), devices, 1, end, self._check_open)
+            self._places.take(list(peers), devices, self._hosts, end, self._check_open)
             before = list(self._actors)
             for name, peer in peers.items():
-                self._actors[peer] = self._actor(name, devices, end)
-            pids = {name: self._hello(name, peer, end) for name, peer in peers.items()}
+                self._actors[peer] = [
+                    self._actor(name, host, devices, end) for host in range(self._hosts)
+                ]
+            told = {name: self._hello(name, peer, end) for name, peer in peers.items()}
             found = {}
             for name, peer in peers.items():
-                platforms = self._began(name, peer, devices, end)
+                platforms = self._began(name, peer, devices, told[name][0]["address"], end)
                 line = RayLine(name, self._actors[peer], self._claim)
                 self._lines[peer] = line
-                found[name] = Started(line, pids[name], platforms)
+                pids = tuple(hello["pid"] for hello in told[name])
+                found[name] = Started(line, pids, platforms)
             self._introduce(before, {peer: self._actors[peer] for peer in peers.values()})
         except BaseException as error:
             others = self._lasting and isinstance(error, IslandTaken | IslandMismatch)
@@ -137,11 +147,11 @@ class RayIslands(Hosts):
             raise
         return found
 
-    def _actor(self, name: str, devices: int, end: float) -> Any:
+    def _actor(self, name: str, host: int, devices: int, end: float) -> Any:
         kind = self._ray.remote(concurrency_groups=GROUPS, max_restarts=0, max_task_retries=0)(
             IslandActor
         )
-        options = self._places.options(name, 0, devices)
+        options = self._places.options(name, host, devices)
         while True:
             made = kind.options(**options).remote(name)
             if made._actor_id not in self._ended:
@@ -151,15 +161,17 @@ class RayIslands(Hosts):
             self._check_open()
             time.sleep(LOOK)
 
-    def _hello(self, name: str, peer: str, end: float) -> int:
-        """Waits until it answers, and is ours; its process."""
-        told = self._wait(name, ask(self._actors[peer], "hello")(), end)
-        check_versions(name, told["versions"])
+    def _hello(self, name: str, peer: str, end: float) -> list[dict[str, Any]]:
+        """Waits until its hosts answer, and are ours; what they say."""
+        told = self._wait(name, [ask(actor, "hello")() for actor in self._actors[peer]], end)
+        for hello in told:
+            check_versions(name, hello["versions"])
         asked = 0
         while True:
-            taken = self._wait(name, ask(self._actors[peer], "claim")(self._claim), end)
+            claims = [ask(actor, "claim")(self._claim) for actor in self._actors[peer]]
+            taken = next((found for found in self._wait(name, claims, end) if found), None)
             if taken is None:
-                return told["pid"]
+                return told
             # One that was killed looks alive until it has been silent for long enough.
             if (asked and taken["heard"] < 2 * LOOK) or time.monotonic() > end:
                 raise IslandTaken(
@@ -170,20 +182,29 @@ class RayIslands(Hosts):
             self._check_open()
             time.sleep(2 * LOOK)
 
-    def _began(self, name: str, peer: str, devices: int, end: float) -> tuple[str, ...]:
+    def _began(
+        self, name: str, peer: str, devices: int, address: str, end: float
+    ) -> tuple[str, ...]:
         """Its devices, which are what was asked for."""
-        cores = self._cores
+        cores, hosts = self._cores, self._hosts
         settings = {
             "devices": devices,
+            "peer": peer,
+            "hosts": hosts,
+            "coordinator": address,
+            "patience": max(1, round(end - time.monotonic())),
             "platform": self._platform,
             "x64": bool(jax.config.read("jax_enable_x64")),
-            "cores": None if cores is None else (self._places.number(name) * cores, cores),
         }
-        answer = ask(self._actors[peer], "begin")(settings, self._actors)
-        found = tuple(self._wait(name, answer, end))
+        answers = []
+        for host, actor in enumerate(self._actors[peer]):
+            first = (self._places.number(name) * hosts + host) * (cores or 0)
+            mine = {"host": host, "cores": None if cores is None else (first, cores)}
+            answers.append(ask(actor, "begin")(settings | mine, self._actors))
+        found = tuple(self._wait(name, answers, end)[0])
         other = {platform for platform in found if self._platform not in (None, platform)}
-        if len(found) != devices or (other and self._platform not in ("cuda", "rocm")):
-            wanted = f"{devices} {self._platform or 'CPU'}"
+        if len(found) != devices * hosts or (other and self._platform not in ("cuda", "rocm")):
+            wanted = f"{devices * hosts} {self._platform or 'CPU'}"
             raise IslandMismatch(
                 f"island {name!r} has other devices than asked for: {len(found)} of "
                 f"{'/'.join(sorted(set(found)))} in place of {wanted}. Ask for these (devices=, "
@@ -191,13 +212,13 @@ class RayIslands(Hosts):
             )
         return found
 
-    def _wait(self, name: str, answer: Any, end: float) -> Any:
-        """An answer of an island that is being started."""
+    def _wait(self, name: str, answers: list[Any], end: float) -> list[Any]:
+        """Answers of an island that is being started."""
         ray = self._ray
         try:
             while True:
                 try:
-                    return ray.get(answer, timeout=LOOK)
+                    return ray.get(answers, timeout=LOOK)
                 except ray.exceptions.GetTimeoutError:
                     self._check_open()
                     if time.monotonic() > end:
@@ -222,21 +243,20 @@ class RayIslands(Hosts):
     # Ending.
 
     def _end(self, peer: str, leave: bool = False) -> None:
-        actor, line = self._actors.pop(peer, None), self._lines.pop(peer, None)
+        actors, line = self._actors.pop(peer, ()), self._lines.pop(peer, None)
         if line is not None:
             line.end()
-        if actor is None:
-            return
-        if leave or (self._lasting and self._closed):  # one that is another's does not mind
-            self._quietly(lambda: tell(actor, "leave")(self._claim["id"]))
-        else:
-            self._ended.add(actor._actor_id)
-            self._quietly(lambda: self._ray.kill(actor))
+        for actor in actors:
+            if leave or (self._lasting and self._closed):  # one that is another's does not mind
+                self._quietly(lambda actor=actor: tell(actor, "leave")(self._claim["id"]))
+            else:
+                self._ended.add(actor._actor_id)
+                self._quietly(lambda actor=actor: self._ray.kill(actor))
 
     def _say_lost(self, peer: str, packed: tuple) -> None:
-        for other, actor in list(self._actors.items()):
-            if other != peer:
-                self._quietly(lambda actor=actor: tell(actor, "lose")(peer, packed))
+        others = [found for other, found in list(self._actors.items()) if other != peer]
+        for actor in (actor for found in others for actor in found):
+            self._quietly(lambda actor=actor: tell(actor, "lose")(peer, packed))
 
     def _give_back(self, name: str) -> None:
         if not (self._lasting and self._closed):

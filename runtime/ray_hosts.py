@@ -29,12 +29,12 @@ class Started:
 
     Attributes:
         line: the way to it.
-        pid: its number on its host.
-        platforms: `cpu`, `gpu`, …, of each of its devices.
+        pids: numbers of its processes, each on its host.
+        platforms: `cpu`, `gpu`, …, of each of its devices; each host has as many.
     """
 
     line: Line
-    pid: int
+    pids: tuple[int, ...]
     platforms: tuple[str, ...]
 
 
@@ -44,14 +44,16 @@ class Hosts:
     Attributes:
         devices: of each island, by its name.
         outboxes: what each is told by.
-        pids: of their processes.
+        pids: of their processes, each island's first.
+        all_pids: of each island's hosts.
     """
 
-    def __init__(self, patience: float):
-        self._patience = patience
+    def __init__(self, patience: float, hosts_per_island: int = 1):
+        self._patience, self._hosts = patience, hosts_per_island
         self.devices: dict[str, list[RayDevice]] = {}
         self.outboxes: dict[str, Outbox] = {}
         self.pids: dict[str, int] = {}
+        self.all_pids: dict[str, tuple[int, ...]] = {}
         self._runtimes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._to_tell: list[Callable[[str], None]] = []
         self._lives: Counter[str] = Counter()
@@ -65,7 +67,7 @@ class Hosts:
 
         Args:
             peers: by the island's name what the process is known by.
-            devices: of each.
+            devices: of each host.
             end: on the monotonic clock.
 
         Raises:
@@ -108,7 +110,7 @@ class Hosts:
             old.join()
             began = time.monotonic()
             try:
-                self._begin([name], len(self.devices[name]), patience)
+                self._begin([name], len(self.devices[name]) // self._hosts, patience)
             except RuntimeFault as error:
                 raise IslandLost(
                     f"island {name!r} does not start again, after {time.monotonic() - began:.1f} "
@@ -122,7 +124,7 @@ class Hosts:
 
         Args:
             name: not yet taken; None makes one up.
-            devices: CPU devices.
+            devices: of each of its hosts.
 
         Returns:
             the name.
@@ -154,7 +156,7 @@ class Hosts:
             self._end(outbox.peer)
             outbox.join()
             self._give_back(name)
-            for book in (self.outboxes, self.devices, self.pids):
+            for book in (self.outboxes, self.devices, self.pids, self.all_pids):
                 del book[name]
 
     def on_lost(self, tell: Callable[[str], None]) -> Callable[[], None]:
@@ -213,9 +215,12 @@ class Hosts:
         started = self._start(peers, devices, time.monotonic() + limit)
         for name, found in started.items():
             outbox = Outbox(name, found.line, self._lost, peers[name], self._losing)
-            self.outboxes[name], self.pids[name] = outbox, found.pid
+            outbox.hosts = len(found.pids)
+            each = len(found.platforms) // outbox.hosts
+            self.outboxes[name], self.pids[name] = outbox, found.pids[0]
+            self.all_pids[name] = found.pids
             self.devices[name] = [
-                RayDevice(outbox, n, next(_numbers), platform)
+                RayDevice(outbox, n, next(_numbers), platform, n // each)
                 for n, platform in enumerate(found.platforms)
             ]
 

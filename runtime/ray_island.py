@@ -37,11 +37,12 @@ class IslandHost:
         codes: executables by key.
     """
 
-    def __init__(self, name: str, devices: Sequence[Any], post: Callable[[str, str, Any], None]):
+    def __init__(self, name: str, devices: Sequence[Any], post: Callable[..., None]):
         """Args:
         name: the island's.
         devices: JAX's, in the order of their indices.
-        post: gives another island (by name) what is under a key; returns at once.
+        post: `post(to, key, what, host)` gives another island's host (by the island's name, and
+            a number) what is under a key; returns at once.
         """
         self.name, self.devices, self._post = name, list(devices), post
         self.values: dict[int, Any] = {}
@@ -60,7 +61,8 @@ class IslandHost:
         self._watched: deque[Any] = deque()
         self._batch: list[tuple] = []
         self._work = threading.Semaphore(0)
-        self._carrier = Carrier(name, self.devices)
+        own = [d for d in devices if d.process_index == d.client.process_index()]
+        self._carrier = Carrier(name, own)
         self._offered: set[int] = set()
         threading.Thread(target=self._watch, name=f"byways {name} watch", daemon=True).start()
 
@@ -152,29 +154,47 @@ class IslandHost:
             return resharder(array.shape, array.dtype, have, wanted)(array)[0]
         return jax.device_put(array, wanted)
 
-    def _send(self, op: int, ins: list[int], key: str, to: str) -> None:
-        """Another island gets the right to pull arrays, computed or not."""
+    def _send(
+        self,
+        op: int,
+        ins: list[int],
+        key: str,
+        to: str,
+        have: Sequence[int] = (0,),
+        wanted: Sequence[int] = (0,),
+    ) -> None:
+        """Another island gets the right to pull arrays, computed or not.
+
+        Args:
+            have: hosts of this island that have the arrays.
+            wanted: hosts of the other where they are to be.
+        """
+        for host in wanted:
+            self._offer(ins, key, to, host)
+        self._batch.append((op, None, ()))
+
+    def _offer(self, ins: list[int], key: str, to: str, host: int) -> None:
         ticket, ill = "", []
         try:
             given = [self.values[n] for n in ins]
             ill = [array.packed if type(array) is Poison else None for array in given]
-            well = [array for array in given if type(array) is not Poison]
+            well = [self._own(array) for array in given if type(array) is not Poison]
             ticket = self._carrier.offer(well, to) if well else ""
             if to in self._gone:
                 self._carrier.lose(to)
         except Exception as error:  # who waits for it must be told
             ill = [pack_error(error)] * len(ins)
         self._offered.update(ins)
-        self._post(to, key, (ticket, ill))
-        self._batch.append((op, None, ()))
+        self._post(to, key, (ticket, ill), host)
+
+    def _own(self, array: Any) -> Any:
+        """What of an array others are offered."""
+        return array
 
     def _take(self, op: int, outs: range, key: str, spreads: list[tuple], whose: str) -> None:
         """What another island offers; waits for the word that it does, and not for the bytes."""
         self._push()
-        with self._mailed:
-            self._mailed.wait_for(lambda: key in self._mail or whose in self._gone or self._closed)
-            lost = self._gone.get(whose, self._closed)
-            ticket, ill = self._mail.pop(key, ("", [lost] * len(outs)))
+        ticket, ill = self._word(key, whose, len(outs))
         there = [self.sharding(s) for s, packed in zip(spreads, ill, strict=True) if packed is None]
         try:
             came = iter(self._carrier.pull(ticket, there) if there else ())
@@ -188,6 +208,13 @@ class IslandHost:
             if watched is None or packed is not None:
                 watched = made
         self._batch.append((op, watched, ()))
+
+    def _word(self, key: str, whose: str, arrays: int) -> tuple[str, list]:
+        """What another island says of arrays: a ticket, and of each what is wrong or None."""
+        with self._mailed:
+            self._mailed.wait_for(lambda: key in self._mail or whose in self._gone or self._closed)
+            lost = self._gone.get(whose, self._closed)
+            return self._mail.pop(key, ("", [lost] * arrays))
 
     def _fail(self, op: int, outs: Sequence[int], given: Sequence[Any], error: Exception) -> None:
         ill = next((a for a in given if type(a) is Poison), None)
@@ -214,7 +241,7 @@ class IslandHost:
     def _look(self, batch: list[tuple]) -> None:
         # A function of its own, whose frame does not keep the last arrays while nothing comes.
         for op, watched, tells in batch:
-            failed = _ended(watched)
+            failed = self._ended(watched)
             told = []
             if failed is None and tells:
                 for number, array in tells:
@@ -229,6 +256,9 @@ class IslandHost:
                 if failed is not None:
                     self._failed.append((op, failed))
                 self._news.notify()
+
+    def _ended(self, watched: Any) -> tuple | None:
+        return ended(watched)
 
     # Questions.
 
@@ -319,7 +349,7 @@ class IslandHost:
         return self._shardings[spread]
 
 
-def _ended(watched: Any) -> tuple | None:
+def ended(watched: Any) -> tuple | None:
     """Waits for an array; what it raised, if it did."""
     if watched is None:
         return None

@@ -96,6 +96,7 @@ class Outbox:
     Attributes:
         name: the island's, for messages.
         peer: of its process alone, by which other islands know it.
+        hosts: how many processes the island is.
         lock: whoever appends holds it.
         freed: numbers of arrays that the island may forget; appended to at any time.
         reached: the last operation up to which all are done.
@@ -119,7 +120,7 @@ class Outbox:
         losing: called before anybody else knows; must return at once.
         """
         self.name, self.line, self._on_lost, self._losing = name, line, on_lost, losing
-        self.peer = peer or name
+        self.peer, self.hosts = peer or name, 1
         self.lock = threading.RLock()
         self.freed: deque[int] = deque()
         self.reached = 0

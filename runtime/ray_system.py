@@ -57,14 +57,15 @@ class RayRuntime(Runtime):
         address: str | None = None,
         hosts: Hosts | None = None,
         silence: float = 10.0,
+        hosts_per_island: int = 1,
         **options: Any,
     ):
         """Args:
             islands: how many to start, or devices of `hosts` by the island's name.
-            devices: CPU devices of each; of other hardware an island has what Ray gives it.
+            devices: of each host of each.
             address: of a running Ray; by default one is started on this machine, for itself alone.
             hosts: islands that are there already; they are left as they are when this closes.
-            silence: seconds, as of `RayIslands`; `hosts` have their own.
+            silence, hosts_per_island: as of `RayIslands`; `hosts` have their own.
             options: as of a `Runtime`.
 
         Raises:
@@ -73,7 +74,13 @@ class RayRuntime(Runtime):
         self._own = hosts is None
         if hosts is None:
             count = islands if isinstance(islands, int) else len(islands)
-            hosts = RayIslands(count, devices=devices, address=address, silence=silence)
+            hosts = RayIslands(
+                count,
+                devices=devices,
+                address=address,
+                silence=silence,
+                hosts_per_island=hosts_per_island,
+            )
         self.hosts = hosts
         named = hosts.devices if isinstance(islands, int) else islands
         self._backend = RayBackend()

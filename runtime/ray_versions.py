@@ -5,6 +5,7 @@ Imports no JAX: what is hashed here is what this process has imported, or is abo
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,18 +14,15 @@ from typing import Any
 from .attach_wire import versions as common
 from .errors import RuntimeFault
 
-# Files that say what messages and news mean.
+# Files that say what an island is told and what it answers.
 SPOKEN = (
     "ray_actor",
-    "ray_arrays",
-    "ray_backend",
-    "ray_carrier",
     "ray_code",
+    "ray_gang",
+    "ray_gang_arrays",
     "ray_island",
-    "ray_outbox",
     "ray_wire",
     "tickets",
-    "transfers",
 )
 
 
@@ -35,8 +33,19 @@ class IslandMismatch(RuntimeFault):
 def _wire() -> str:
     found = hashlib.sha256()
     for name in SPOKEN:
-        found.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        found.update(meant(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")))
     return found.hexdigest()[:12]
+
+
+def meant(source: str) -> bytes:
+    """A module's code, whatever its comments, docstrings and lines."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body: Any = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            del body[0]
+    return ast.dump(tree).encode()
 
 
 # When this is imported: the files may change while the process lives.

@@ -78,7 +78,7 @@ class NearIslands(Hosts):
             host = self.hosts[name] = IslandHost(name, mine, self._post)
             line = self.lines[name] = Near(name, host)
             self._there[peer] = host, line
-            started[name] = Started(line, 0, ("cpu",) * devices)
+            started[name] = Started(line, (0,), ("cpu",) * devices)
         return started
 
     def _end(self, peer):
@@ -92,6 +92,6 @@ class NearIslands(Hosts):
             if other != peer:
                 host.lose(peer, packed)
 
-    def _post(self, to, key, wires):
+    def _post(self, to, key, wires, host):
         if to in self._there:
             self._there[to][0].deliver(key, wires)

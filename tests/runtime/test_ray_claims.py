@@ -95,13 +95,13 @@ def test_other_devices_than_asked_for(address, monkeypatch):
         rt.RayIslands(1, address=address, platform="gpu", patience=2.0)
     begun = ray_cluster.RayIslands._began
 
-    def more(self, name, peer, devices, end):
+    def more(self, name, peer, devices, address, end):
         self._platform = "cpu"
         try:
-            begun(self, name, peer, 3, end)
+            begun(self, name, peer, 3, address, end)
         finally:
             self._platform = "tpu"
-        return begun(self, name, peer, devices, end)
+        return begun(self, name, peer, devices, address, end)
 
     monkeypatch.setattr(ray_cluster.RayIslands, "_began", more)
     with pytest.raises(IslandMismatch, match=r"other devices than asked for: 3 of cpu .* 2 tpu"):

@@ -144,11 +144,12 @@ def test_islands_come_and_go(address):
 
 def add_without_room(system):
     hosts = system.hosts
-    hosts._patience, hosts._cores, before = 2.0, 50, (hosts._patience, hosts._cores)
+    places = hosts._places
+    hosts._patience, places._cores, before = 2.0, 50, (hosts._patience, places._cores)
     try:
         hosts.add("wide")
     finally:
-        hosts._patience, hosts._cores = before
+        hosts._patience, places._cores = before
 
 
 def test_closing_while_an_island_is_started(address):

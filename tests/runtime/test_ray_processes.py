@@ -131,7 +131,7 @@ def test_a_checkout_is_not_on_an_islands_path(hosts):
     ray = pytest.importorskip("ray")
     from byways.runtime.ray_actor import ask
 
-    actor = hosts._actors["island0"]
+    actor = hosts._actors["island0"][0]
     assert root not in ray.get(ask(actor, "path")())
 
 

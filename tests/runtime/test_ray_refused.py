@@ -4,7 +4,7 @@ import time
 
 import pytest
 from byways.runtime.ray_claims import Claims, IslandTaken, new_claim, said_of
-from byways.runtime.ray_versions import IslandMismatch, check_versions, versions
+from byways.runtime.ray_versions import IslandMismatch, check_versions, meant, versions
 
 from byways import runtime as rt
 
@@ -19,6 +19,12 @@ def test_other_versions_are_refused_and_both_sides_named():
         check_versions("a", theirs)
     with pytest.raises(IslandMismatch, match="python None"):
         check_versions("a", {})
+
+
+def test_what_is_spoken_is_code_and_not_comments():
+    told = 'def f(x):\n    """Says x."""\n    return x + 1\n'
+    assert meant(told) == meant("def f(x):\n    # one more\n    return (x + 1)\n")
+    assert meant(told) != meant(told.replace("+ 1", "+ 2"))
 
 
 def test_an_island_has_one_controller_until_that_is_silent():
