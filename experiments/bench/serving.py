@@ -30,7 +30,8 @@ def bench_serving(settings: BenchServing, only: Sequence[str] = ()) -> dict[str,
         `throughput`: rows of {"way", "tokens_per_second", "quartiles", "speedup" (over single
         texts), "first_token", "occupancy"}; `step`: rows of {"way", "microseconds" (a step of all
         rows), "quartiles", "added" (to the bare step's), "cpu" (the controller's own, µs)};
-        `settings`, `device`, `versions`, `load` (of the machine, as it began).
+        `targets`, of which there are none; `settings`, `device`, `versions`, `load` (of the
+        machine, as it began).
 
     Raises:
         UsageError: settings that cannot be measured.
@@ -50,7 +51,7 @@ def bench_serving(settings: BenchServing, only: Sequence[str] = ()) -> dict[str,
             results["throughput"] = _throughput(config, params, engines, settings)
         if "step" in wanted:
             results["step"] = _step(config, params, engines, settings)
-    return {**results, **circumstances(settings), "load": load}
+    return {**results, "targets": [], **circumstances(settings), "load": load}
 
 
 def _config(settings: BenchServing) -> PalmConfig:
