@@ -73,9 +73,11 @@ if TYPE_CHECKING:
     from .programs import Program as Program
     from .programs import program as program
     from .pulls import Pull as Pull
+    from .ray_claims import IslandTaken as IslandTaken
     from .ray_cluster import RayIslands as RayIslands
     from .ray_cluster import RayMissing as RayMissing
     from .ray_system import RayRuntime as RayRuntime
+    from .ray_versions import IslandMismatch as IslandMismatch
     from .recorder import Recorder as Recorder
     from .recorder import recording as recording
     from .resident_book import ResidentStats as ResidentStats
@@ -168,8 +170,10 @@ _FILES = {
     "pipelines": ["pipeline"],
     "programs": ["Program", "program"],
     "pulls": ["Pull"],
+    "ray_claims": ["IslandTaken"],
     "ray_cluster": ["RayIslands", "RayMissing"],
     "ray_system": ["RayRuntime"],
+    "ray_versions": ["IslandMismatch"],
     "recorder": ["Recorder", "recording"],
     "resident_book": ["ResidentStats"],
     "resident_branches": ["ResidentBranches"],
