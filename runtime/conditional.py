@@ -35,6 +35,8 @@ class Conditional:
             them are on the node's slice.
         backward: for `value_and_grad`: how the node is differentiated; None is not at all.
         compile: compiles all that it may wake.
+        ahead: given all inputs, how its island expands it without being waited for, or None where
+            it cannot.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Conditional:
     expand: Callable[[Wake, list[np.ndarray], list[Any]], Sequence[Any]]
     backward: Differentiable | None = None
     compile: Callable[[], None] | None = None
+    ahead: Callable[[list[Any]], Ahead | None] | None = None
 
     @property
     def donated(self) -> tuple[int, ...]:
@@ -92,6 +95,21 @@ class Differentiable(Protocol):
     def differentiated(self) -> Backward:
         """The node back."""
         ...
+
+
+# Sends a conditional node as a whole.
+Ahead = Callable[["Wake"], Sequence[Any]]
+
+
+def expands_itself(run: Run, part: Expansion) -> Ahead | None:
+    """How a node's island expands it by itself; None if that is to be done here."""
+    conditional, system = part.node.conditional, run.system
+    assert conditional is not None
+    # Who looks at every node wants to see what is woken.
+    careful = system.recorder is not None or system.checks or system.sequential
+    if conditional.ahead is None or careful or run._ill or run._stop is not None:
+        return None
+    return conditional.ahead([run._slots[slot] for slot in part.inputs])
 
 
 class Wake:

@@ -21,6 +21,7 @@ from .graph import Shape, is_keys, nbytes
 from .ray_arrays import RayArray, RaySharding
 from .ray_code import packed
 from .ray_outbox import Op, Outbox
+from .ray_waking import woken
 from .ray_wire import to_wire, unpack_error
 from .steps import Expansion, Mover, Segment
 
@@ -210,6 +211,16 @@ class RayBackend:
             if isinstance(part, Segment):
                 part.steps = _telling(part)
         return parts
+
+    def woken_there(self, over: Any, counts: Any, rows: Any, bank: Any) -> Any:
+        """How a switch's island expands it by itself; None if that is for the controller to do."""
+        versions = tuple(part.version for part in over.owner.slices)
+        if over.there is None or over.there[0] != versions:
+            found = woken(over)
+            if found is None:  # some of it is not compiled yet
+                return None
+            over.there = versions, found
+        return over.there[1].sending(counts, rows, bank)
 
     def recorder(self) -> Any:
         from .recorder import Recorder

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import IslandLost
 from .ray_carrier import Carrier
-from .ray_wire import from_wire, pack_error, to_wire
+from .ray_wire import from_wire, pack_error, to_wire, unpack_error
 
 # So many operations of a message are watched together.
 CHUNK = 16
@@ -125,6 +125,25 @@ class IslandHost:
             return
         self.values.update(zip(outs, made, strict=True))
         self._batch.append((op, None, ()))
+
+    def _wake(self, op: int, *given: Any) -> None:
+        """A switch that is expanded here; what comes behind it waits for its counts."""
+        from .ray_waking import wake_here
+
+        self._push()  # others are told what is done while this waits
+        watched = wake_here(self, *given)
+        self._batch.append((op, watched, ()))
+
+    def value(self, number: int) -> Any:
+        """An array by its number.
+
+        Raises:
+            Exception: what was raised where it was to be made.
+        """
+        found = self.values[number]
+        if type(found) is Poison:
+            raise unpack_error(found.packed)
+        return found
 
     def _ill(self, op: int, outs: range, packed: tuple) -> None:
         """Arrays that could not be sent here."""

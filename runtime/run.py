@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .conditional import Wake
+from .conditional import Ahead, Wake, expands_itself
 from .errors import Cancelled, IslandLost, ProgramError, RuntimeFault, RunTimeout, ValueReleased
 from .faults import again, bare, fault, said
 from .graph import Node
@@ -186,8 +186,8 @@ class Run(Sent):
                 elif isinstance(part, Segment):
                     self._segment(part)
                     went = True
-                elif self._readable(part):
-                    self._expand(part)
+                elif (ahead := expands_itself(self, part)) or self._readable(part):
+                    self._expand(part, ahead)
                     self._known.add(place)
                     went = True
                 else:
@@ -313,7 +313,7 @@ class Run(Sent):
                     pass  # the expansion meets it again, and poisons what depends on it
                 return
 
-    def _expand(self, part: Expansion) -> None:
+    def _expand(self, part: Expansion, ahead: Ahead | None) -> None:
         node, slots = part.node, self._slots
         assert node.conditional is not None
         assert node.slice is not None
@@ -324,10 +324,10 @@ class Run(Sent):
             poison = self._poison(part.inputs) if self._ill else None
             if poison is not None:
                 raise again(poison) from poison.__cause__
-            reads = node.conditional.reads
+            reads = 0 if ahead else node.conditional.reads
             read = [self.read(array, node) for array in given[:reads]]
             with self._holding.foreseen(self, node), Wake(self, node, part, given) as wake:
-                outs = node.conditional.expand(wake, read, given[reads:])
+                outs = ahead(wake) if ahead else node.conditional.expand(wake, read, given[reads:])
             for slot, out in zip(part.outputs, outs, strict=True):
                 slots[slot] = out
                 self._holding.fill(slot, out, island.name)

@@ -24,10 +24,11 @@ from .conditional import Backward, Conditional, Given, Wake
 from .errors import ProgramError
 from .graph import OPAQUE, Shape
 from .resources import Slice
+from .switch_forward import Forward
 from .switch_kinds import ALONE, Kinds
 from .switch_nodes import Branch, Rowwise, merge_branches
 from .tracing import Traced, builder
-from .waking import Awake, Executables, awake_groups, node_sizes
+from .waking import Awake, Executables, node_sizes
 
 
 @dataclasses.dataclass
@@ -89,7 +90,7 @@ class Switch:
         self.slices, self.count, self.name = tuple(slices), count, name
         self.together, self.save = together, save
         self.params = jax.tree.map(lambda x: Shape(x.shape, x.dtype), params)
-        self.last = np.zeros(count, np.int32)
+        self._last: Any = np.zeros(count, np.int32)
         self._nodes = Executables(name, self.slices) if nodes is None else nodes
         if self._nodes.slices != self.slices:
             raise ProgramError(f"switch {name!r} shares nodes with a switch on other slices")
@@ -101,6 +102,16 @@ class Switch:
     @property
     def compiled(self) -> int:
         return len(self._nodes)
+
+    @property
+    def last(self) -> np.ndarray:
+        if not isinstance(self._last, np.ndarray):  # what an island has read for itself
+            self._last = np.asarray(self._last)
+        return self._last
+
+    @last.setter
+    def last(self, counts: Any) -> None:
+        self._last = counts
 
     def __call__(self, counts: Any, rows: Any, branches: Any) -> Any:
         """Rows through their branches.
@@ -187,6 +198,7 @@ class _Over:
         self.kinds = Kinds(owner.branch, owner.params, owner.save, self.rows, self.out)
         leaves, tree = jax.tree.flatten(owner.params)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        self.there: Any = None  # what a back end knows of it, and for which versions of its slices
         # All that its nodes depend on, but for their kind, bucket and count.
         self.key = (owner.branch, tree, shapes, owner.save, rows.shape, rows.dtype)
         there, keeping, back = (
@@ -197,7 +209,7 @@ class _Over:
                 (("copy grad", "zero rows"), "back over" if self.alike else "back beside"),
             )
         )
-        self.conditional = Conditional(owner.name, 1, self.infer, self, there)
+        self.conditional = Conditional(owner.name, 1, self.infer, self, there, self.ahead)
         self.keeping = Conditional(owner.name, 1, self.train, None, keeping)
         self.backwards = Conditional(f"{owner.name} backward", 0, self.back, None, back)
 
@@ -219,30 +231,19 @@ class _Over:
 
     def infer(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         rows, bank = inputs
-        groups = self._groups(read[0])
-        copies = self._spread(wake, rows, {group.home for group in groups})
-        buffers = list(copies)
-        if self.alike:
-            for h in {group.home for group in groups}:
-                if self._beside_first(h) if h else not wake.owns(1):
-                    (buffers[h],) = self._wake(wake, "copy", h, [buffers[h]])
-        on_demand = bank if isinstance(bank, OnDemand) else None
-        if on_demand:
-            on_demand.expect([branch for group in groups for branch in group.branches])
-        for group in groups:
-            params = jax.tree.leaves(wake.fetch(bank, group.branches))
-            h = group.home
-            if self.alike:
-                leaves = [buffers[h], group.spans, *params]
-                (buffers[h],) = self._wake(wake, "over", h, leaves, group)
-            else:
-                if buffers[h] is copies[h]:
-                    (buffers[h],) = self._wake(wake, "zeros", h, [])
-                leaves = [buffers[h], copies[h], group.spans, *params]
-                buffers[h] = self._wake(wake, "beside", h, leaves, group)[0]
-            if on_demand:
-                on_demand.used(group.branches, buffers[h])
-        return self._home(wake, buffers, "zeros")
+        driver = _Waking(self, wake, bank)
+        return self.forward.run(driver, self._groups(read[0]), rows)
+
+    def ahead(self, inputs: list[Any]) -> Callable[[Wake], list[Any]] | None:
+        """As `infer`, by the island alone, if all that it may wake is there and compiled."""
+        counts, rows, bank = inputs
+        expand = getattr(self.owner.slices[0].backend, "woken_there", None)
+        if expand is None or not getattr(bank, "at_hand", False):
+            return None
+        found = expand(self, counts, rows, bank)
+        if found is not None:
+            self.owner.last = counts
+        return found
 
     def train(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         rows, bank = inputs
@@ -253,21 +254,22 @@ class _Over:
             )
         groups = self._groups(read[0])
         used = {group.home for group in groups}
-        copies = self._spread(wake, rows, used)
+        driver, forward = _Waking(self, wake, bank), self.forward
+        copies = forward.spread(driver, rows, used)
         buffers = [
             self._wake(wake, "zeros", h, [])[0] if h in used else None for h in range(self.homes)
         ]
         kept = Kept(groups, copies, [])
         for group in groups:
-            params = jax.tree.leaves(wake.fetch(bank, group.branches))
-            h = group.home
+            params, h = driver.params(group.branches), group.home
             leaves = [buffers[h], copies[h], group.spans, *params]
             buffers[h], *saved = self._wake(wake, "keeping", h, leaves, group)
             kept.saved.append(saved or None)
-        return [*self._home(wake, buffers, "zeros"), kept]
+        return [*forward.home(driver, buffers, "zeros"), kept]
 
     def back(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         kept, bank, *grads = inputs
+        driver = _Waking(self, wake, bank)
         used = {group.home for group in kept.groups}
         first = grads[0]
         if not wake.owns(2) and 0 in used and self.alike:
@@ -289,7 +291,7 @@ class _Over:
         tree, found = jax.tree.structure(self.owner.params), Sparse()
         for group, saved in zip(kept.groups, kept.saved, strict=True):
             h = group.home
-            params = jax.tree.leaves(wake.fetch(bank, group.branches))
+            params = driver.params(group.branches)
             rest = [kept.rows[h], *(saved or ()), group.spans, *params]
             if self.alike:
                 buffers[h], *made = self._wake(wake, "back over", h, [buffers[h], *rest], group)
@@ -302,38 +304,20 @@ class _Over:
                 found.slices[branch] = self.owner.slices[h]
         if not self.floats:
             return [found]
-        return [found, *self._home(wake, buffers, "zero rows")]
+        return [found, *self.forward.home(driver, buffers, "zero rows")]
 
     def _groups(self, counts: np.ndarray) -> list[Awake]:
-        total, self.owner.last = int(counts.sum()), counts
-        if total > self.rows.shape[0] or (counts < 0).any():
-            raise ValueError(
-                f"counts {counts.tolist()} sum to {total}, and there are {self.rows.shape[0]} rows"
-            )
-        return awake_groups(counts, self.ladder, self.homes, self.owner.together)
+        self.owner.last = counts
+        return self.forward.groups(counts)
 
-    def _spread(self, wake: Wake, rows: Any, used: set[int]) -> list[Any]:
-        """The rows on each slice that is used, by home."""
-        away = [h for h in range(1, self.homes) if h in used]
-        copies: list[Any] = [rows if 0 in used else None] + [None] * (self.homes - 1)
-        if away:
-            moved = wake.move([rows] * len(away), [self.owner.slices[h] for h in away])
-            for h, copy in zip(away, moved, strict=True):
-                copies[h] = copy
-        return copies
-
-    def _home(self, wake: Wake, buffers: list[Any], blank: str) -> list[Any]:
-        """Every slice's part on the first slice; of one that had nothing to do, anything finite."""
-        away = [h for h in range(1, self.homes) if buffers[h] is not None]
-        parts: list[Any] = list(buffers)
-        if away:
-            moved = wake.move([buffers[h] for h in away], [self.owner.slices[0]] * len(away))
-            for h, part in zip(away, moved, strict=True):
-                parts[h] = part
-        there = next((part for part in parts if part is not None), None)
-        if there is None:
-            (there,) = self._wake(wake, blank, 0, [])
-        return [there if part is None else part for part in parts]
+    @property
+    def forward(self) -> Forward:
+        """How it runs without gradients, where its slices stand now."""
+        owner = self.owner
+        beside = tuple(map(self._beside_first, range(self.homes)))
+        return Forward(
+            self.rows.shape[0], self.ladder, self.homes, owner.together, self.alike, beside
+        )
 
     def _beside_first(self, home: int) -> bool:
         """It stands on the first slice's device, so that what is moved to it is no copy."""
@@ -374,6 +358,34 @@ class _Over:
                         continue
                     group = Awake(home, tuple(range(count)), bucket, np.zeros((count, 2)))
                     self._executable(grouped, home, group)
+
+
+class _Waking:
+    """Wakes a switch's nodes from here, for one expansion."""
+
+    def __init__(self, over: _Over, wake: Wake, bank: Any):
+        self.over, self.wake, self.bank = over, wake, bank
+        self._on_demand = bank if isinstance(bank, OnDemand) else None
+
+    def node(self, kind: str, home: int, leaves: list[Any], group: Awake | None = None) -> list:
+        return self.over._wake(self.wake, kind, home, leaves, group)
+
+    def move(self, arrays: Sequence[Any], homes: Sequence[int]) -> list[Any]:
+        return self.wake.move(arrays, [self.over.owner.slices[h] for h in homes])
+
+    def owns(self) -> bool:
+        return self.wake.owns(1)
+
+    def expect(self, branches: list[int]) -> None:
+        if self._on_demand:
+            self._on_demand.expect(branches)
+
+    def params(self, branches: Sequence[int]) -> list[Any]:
+        return jax.tree.leaves(self.wake.fetch(self.bank, branches))
+
+    def used(self, branches: Sequence[int], out: Any) -> None:
+        if self._on_demand:
+            self._on_demand.used(branches, out)
 
 
 _WAYS = {"back over": " backward", "back beside": " backward"}

@@ -88,6 +88,10 @@ class Executables:
     def __len__(self) -> int:
         return len(self._found)
 
+    def known(self, kind: Any, home: int) -> Executable | None:
+        """What is compiled already for where the slice stands now."""
+        return self._found.get((kind, home, self.slices[home].version))
+
     def get(
         self,
         kind: Any,

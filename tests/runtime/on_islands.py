@@ -61,6 +61,7 @@ OF_THEIR_OWN = frozenset(
         "ray_processes",
         "ray_refused",
         "ray_store",
+        "ray_waking",
         "sim",
         "sim_refused",
         "transfers",
