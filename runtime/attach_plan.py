@@ -38,6 +38,9 @@ class AttachedPlan:
         """
         self.graph, self._system = graph, system
         self._shapes = [graph.shape(ref) for ref in graph.outputs]
+        given = {node.index: place for place, node in enumerate(graph.arguments)}
+        taken = [node.inputs[place].node for node in graph.nodes for place in node.donated]
+        self._donated = [given[index] for index in taken if index in given]
         self._number = next(_numbers)
         key = system.register(program)
         tree = jax.tree.structure(args)
@@ -49,6 +52,9 @@ class AttachedPlan:
         handles, given = wires(system, list(leaves))
         numbers = system.exchange.numbers(len(self._shapes))
         system.exchange.call("call", self._number, handles, given, numbers.start)
+        for place in self._donated:
+            if isinstance(leaves[place], AttachedValue):
+                leaves[place].donated()
         return [AttachedValue(system, n, s) for n, s in zip(numbers, self._shapes, strict=True)]
 
     def compile(self) -> None:

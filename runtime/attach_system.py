@@ -14,6 +14,7 @@ from .attach_plan import AttachedPlan
 from .attach_slices import AttachedDevices, AttachedIsland, AttachedSlice
 from .attach_values import AttachedValue, Bank, wires
 from .branches import Branches
+from .errors import ProgramError
 from .graph import Graph, Shape
 from .programs import Program
 
@@ -63,6 +64,14 @@ class Attached:
     def islands(self) -> dict[str, AttachedIsland]:
         """By name, as they are now."""
         return {told[0]: AttachedIsland(*told) for told in self.ask("islands")}
+
+    @property
+    def resources(self) -> Any:
+        """Raises ProgramError: what slices stand on, and so traces, are the controller's."""
+        raise ProgramError(
+            f"{self!r} has no devices to look at: recording and mapping are of the controller's "
+            "process; status() tells what it does"
+        )
 
     def restart_island(self, name: str) -> None:
         """As of a runtime: a lost island is there again, in a new process; what was on it stays

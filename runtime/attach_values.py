@@ -63,6 +63,10 @@ class AttachedValue(Value):
             self._gone = why
             self._system.tell("release", self.number, why)
 
+    def donated(self) -> None:
+        """A program that was called takes it over."""
+        self._gone = "it was donated"
+
     def lose(self) -> None:
         """Nothing: the controller sees to it."""
 

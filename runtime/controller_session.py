@@ -277,8 +277,9 @@ class Session:
     def _later(self, question: str, after: int, args: list[Any]) -> Any:
         number, *rest = args
         timeout = rest[0] if rest else None
+        known = lambda: number in self._table or self._done >= after or self._closed  # noqa: E731
         with self._progress:
-            self._progress.wait_for(lambda: self._done >= after or self._closed, timeout)
+            self._progress.wait_for(known, timeout)
         value = self._found(number)
         if question == "finish":
             if isinstance(value, Value):

@@ -269,6 +269,22 @@ def test_a_lost_island_is_told_and_comes_back(controller, system):
     left(controller)
 
 
+def test_a_result_waits_for_no_later_call(client, part, controller):
+    import threading
+
+    go = threading.Event()
+    early = rt.computation(lambda x: x + 1, part)(jnp.zeros(3))
+    (session,) = controller.sessions
+    client.status()  # answered when the call is done
+    session._enqueue(go.wait, [20])  # as a call that takes long
+    late = part.put(np.ones(3))
+    assert early.result(10.0).tolist() == [1, 1, 1]
+    assert not late.done()
+    go.set()
+    assert late.result().tolist() == [1, 1, 1]
+    assert late.done()
+
+
 def test_a_client_that_dies_is_noticed(controller, system):
     client = client_of(controller)
     part = client.virtual_devices().add_slice(1)

@@ -214,6 +214,8 @@ def test_programs_that_do_not_fit_are_told_here(client, part):
         add(jnp.ones(2), jnp.ones(3))
     with pytest.raises(rt.ProgramError, match="whose controller alone knows its devices"):
         part.devices  # noqa: B018
+    with pytest.raises(rt.ProgramError, match="recording and mapping"), rt.recording(client):
+        pass
     with pytest.raises(rt.SliceError, match="no island 'nowhere'"):
         client.virtual_devices("nowhere").add_slice(1)
     with pytest.raises(rt.SliceError, match="ask for fewer"):
