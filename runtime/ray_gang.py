@@ -201,9 +201,17 @@ class GangHost(IslandHost):
         return self.host in hosts_of(where)
 
     def _ended(self, watched: Any) -> tuple | None:
+        try:
+            return self._part_ended(watched)
+        except Exception as error:  # else nobody would hear of anything any more
+            return pack_error(error)
+
+    def _part_ended(self, watched: Any) -> tuple | None:
         # Each device's part by itself: where one fails, the others may wait for it for ever.
         if watched is None or type(watched) is Poison or watched.is_deleted():
             return ended(watched)
+        if jax.numpy.issubdtype(watched.dtype, jax.dtypes.prng_key):
+            return ended(watched)  # it cannot be asked whether it is there
         left, pause = [shard.data for shard in watched.addressable_shards], PAUSE
         while left:
             waits = []

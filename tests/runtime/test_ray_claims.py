@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from byways.runtime import ray_cluster, ray_versions
-from byways.runtime.ray_claims import IslandTaken
-from byways.runtime.ray_versions import IslandMismatch
 
 from byways import runtime as rt
 
@@ -58,7 +56,7 @@ def the_other(other, address):
         pid, held = other.stdout.readline().split(maxsplit=1)
         assert held.strip() == "{'lasts': 1}"
         words = f"island 'lasts' has a controller, .*process {other.pid} on .*since 20"
-        with pytest.raises(IslandTaken, match=words):
+        with pytest.raises(rt.IslandTaken, match=words):
             rt.RayIslands(["lasts"], address=address, lasting=True)
         assert other.poll() is None
         other.kill()
@@ -74,7 +72,7 @@ def the_other(other, address):
             assert hosts.pids != {"lasts": int(pid)}
             np.testing.assert_array_equal(double(hosts, np.ones(2, np.float32)), [2, 2])
             last = hosts.pids["lasts"]
-        with pytest.raises(IslandMismatch, match="1 of cpu in place of 2 CPU"):
+        with pytest.raises(rt.IslandMismatch, match="1 of cpu in place of 2 CPU"):
             rt.RayIslands(["lasts"], devices=2, address=address, lasting=True)
         with rt.RayIslands(["lasts"], address=address, lasting=True) as hosts:
             assert hosts.pids == {"lasts": last}
@@ -86,7 +84,7 @@ def the_other(other, address):
 
 def test_other_versions_are_refused_before_anything_is_sent(address, monkeypatch):
     monkeypatch.setattr(ray_versions, "WIRE", "an older one")
-    with pytest.raises(IslandMismatch, match=r"island 'island0'.*wire .* \(here an older one\)"):
+    with pytest.raises(rt.IslandMismatch, match=r"island 'island0'.*wire .* \(here an older one\)"):
         rt.RayIslands(1, address=address)
 
 
@@ -104,7 +102,7 @@ def test_other_devices_than_asked_for(address, monkeypatch):
         return begun(self, name, peer, devices, address, end)
 
     monkeypatch.setattr(ray_cluster.RayIslands, "_began", more)
-    with pytest.raises(IslandMismatch, match=r"other devices than asked for: 3 of cpu .* 2 tpu"):
+    with pytest.raises(rt.IslandMismatch, match=r"other devices than asked for: 3 of cpu .* 2 tpu"):
         rt.RayIslands(1, devices=2, address=address)
 
 
