@@ -1,0 +1,80 @@
+"""How long a small switch on an island takes from call to result: expanded there, and from here.
+
+    python -P -m byways.experiments.bench.switch_latency
+
+A router, a switch of eight branches of which two are awake, and a sum, one call after the other, as
+when a decoder makes one token at a time. Both ways take turns within a round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ... import runtime as rt
+
+BRANCHES, ROWS, WIDTH = 8, 8, 64
+
+
+class _Asked(rt.Branches):
+    """Parameters that are asked for when their branches wake, which only the controller does."""
+
+    at_hand = False
+
+
+def bench_switch(system: rt.Runtime, island: str, rounds: int = 200) -> dict[str, Any]:
+    """Times both ways.
+
+    Returns:
+        medians in ms and messages of a call, by way (`there`, `here`); `rounds`.
+    """
+    part = system.virtual_devices(island).add_slice(1)
+    shape = jax.ShapeDtypeStruct((WIDTH, WIDTH), jnp.float32)
+    switch = rt.Switch(lambda w, x: jnp.tanh(x @ w), part, shape, BRANCHES)
+    router = rt.computation(lambda x, c: (2 * x, c), part, name="router")
+    total = rt.computation(lambda y: y.sum(), part, name="total")
+
+    def layer(x: Any, counts: Any, bank: Any) -> Any:
+        rows, counts = router(x, counts)
+        return total(switch(counts, rows, bank))
+
+    run = rt.program(layer, name="layer")
+    trees = [part.put(np.eye(WIDTH, dtype=np.float32) * (b + 1)) for b in range(BRANCHES)]
+    banks = {"there": rt.Branches(trees), "here": _Asked(trees)}
+    x = part.put(np.ones((ROWS, WIDTH), np.float32))
+    counts = part.put(np.array([5, 0, 0, 3, 0, 0, 0, 0], np.int32))
+    run.compile(x, counts, banks["there"])
+    outbox: Any = part.devices[0].outbox  # pyright: ignore[reportAttributeAccessIssue]
+    seconds: dict[str, list[float]] = {way: [] for way in banks}
+    messages = dict.fromkeys(banks, 0)
+    values = {way: run(x, counts, bank).result() for way, bank in banks.items()}
+    assert values["there"] == values["here"]
+    for _ in range(rounds):
+        for way, bank in banks.items():
+            before, began = outbox.messages, time.perf_counter()
+            run(x, counts, bank).result()
+            seconds[way].append(time.perf_counter() - began)
+            messages[way] += outbox.messages - before
+    return {
+        "ms": {way: 1e3 * statistics.median(found) for way, found in seconds.items()},
+        "messages": {way: n / rounds for way, n in messages.items()},
+        "rounds": rounds,
+    }
+
+
+def main() -> None:
+    """Prints a line of JSON, with the machine's load as it began."""
+    load = os.getloadavg()[0]
+    with rt.RayRuntime(1) as system:
+        print(json.dumps({**bench_switch(system, "island0"), "load": round(load, 1)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""The benchmark of a switch that its island expands, on hosts in this process."""
+
+from byways.experiments.bench.switch_latency import bench_switch
+
+from ..runtime.ray_in_process import NearIslands
+
+
+def test_both_ways_are_timed_and_their_messages_counted():
+    hosts = NearIslands(1)
+    try:
+        with hosts.runtime() as system:
+            found = bench_switch(system, "island0", rounds=2)
+    finally:
+        hosts.close()
+    assert found["ms"].keys() == found["messages"].keys() == {"there", "here"}
+    assert found["messages"]["here"] >= 2  # what the counts wake goes when they have come
+    assert found["rounds"] == 2
