@@ -21,7 +21,9 @@ SPOKEN = (
     "ray_gang",
     "ray_gang_arrays",
     "ray_island",
+    "ray_waking",
     "ray_wire",
+    "switch_forward",
     "tickets",
 )
 
