@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from .calibration import calibrate
 from .cost import Calibration
 from .layer_work import LayerWork
@@ -30,9 +32,12 @@ def worth_apart(lowered: Lowered, train: bool, costs: Calibration | None = None)
     Args:
         lowered: with all layers apart, run at least once.
         train: forward and backward, or forward alone.
-        costs: of the device; None measures them, once in a process.
+        costs: of the device; None measures them, once in a process, on a device of this one.
     """
-    costs = calibrate(lowered.devices[0]) if costs is None else costs
+    if costs is None:
+        device = lowered.devices[0]
+        # Of an island elsewhere the first device here is measured in its stead.
+        costs = calibrate(device if isinstance(device, jax.Device) else None)
     return tuple(
         number
         for number, work in enumerate(layer_works(lowered))
