@@ -289,6 +289,56 @@ def test_a_killed_client_is_noticed_and_what_has_a_name_stays(up, tmp_path):
         assert client.names["kept"].result().sum() == 2000
 
 
+PUMP = """
+import sys, time
+import jax, jax.numpy as jnp, numpy as np
+from byways import runtime as rt
+
+system = rt.attach(name=sys.argv[1], weight=float(sys.argv[2]))
+part = system.virtual_devices("island0").add_slice(1)
+many = lambda x: jax.lax.fori_loop(0, 20, lambda _, h: jnp.tanh(h @ x), x)
+work = rt.computation(many, part, name="work")
+x = part.put(np.ones((200, 200), np.float32) / 200)
+work(x).result()
+print("there", flush=True)
+sys.stdin.readline()
+sent = [work(x) for _ in range(40)]
+while True:
+    sent.append(work(x))
+    sent.pop(0).result()
+"""
+
+
+@pytest.mark.slow
+def test_two_clients_share_an_island_by_their_weights(up, tmp_path):
+    up("--local", "--islands", "1")
+    script = tmp_path / "pump.py"
+    script.write_text(PUMP)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [
+        subprocess.Popen([sys.executable, "-P", str(script), name, weight], **pipes)
+        for name, weight in (("light", "1"), ("heavy", "4"))
+    ]
+    for process in both:
+        assert process.stdout.readline() == "there\n"
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    def calls():
+        return {client["name"]: client["calls"] for client in status()["clients"]}
+
+    eventually(lambda: sum(calls().values()) > 600)
+    found = calls()
+    for process in both:
+        process.kill()
+        process.communicate()
+    # 4 to 1; with more processes than cores who is entitled may come late, and others go first.
+    assert found["heavy"] > 1.5 * found["light"], found
+    assert found["light"] > 40
+    eventually(lambda: not calls())
+
+
 @pytest.mark.slow
 def test_a_killed_controller_and_one_that_is_stopped(up, state):
     first = up("--local")
