@@ -17,6 +17,8 @@ from .ray_in_process import NearIslands
 # Where the runtimes of all tests have their islands: `near`, in hosts that are objects of this
 # process; `ray`, in other processes; by default, on the devices of this process.
 ISLANDS = os.environ.get("BYWAYS_TEST_ISLANDS", "")
+# Of `ray`, how many processes are an island.
+HOSTS = int(os.environ.get("BYWAYS_TEST_HOSTS", "1"))
 
 
 def pytest_collection_modifyitems(config, items):
@@ -40,7 +42,12 @@ def elsewhere():
     if ISLANDS == "near":
         hosts = NearIslands(2, devices=8)
     elif ISLANDS == "ray":
-        hosts = rt.RayIslands(2, devices=8, address=os.environ.get("BYWAYS_TEST_RAY"))
+        hosts = rt.RayIslands(
+            2,
+            devices=8 // HOSTS,
+            hosts_per_island=HOSTS,
+            address=os.environ.get("BYWAYS_TEST_RAY"),
+        )
     else:
         pytest.exit(f"BYWAYS_TEST_ISLANDS={ISLANDS}: near or ray", 2)
     with used_by_tests(hosts):
