@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 
 from .cli_options import parse
-from .errors import UsageError
+from .serving.sides import check_islands
 
 # Unreadable images that are named.
 _NAMED = 3
@@ -50,10 +50,7 @@ class EmbedOptions:
 def embed(arguments: Sequence[str]) -> int:
     """`byways embed SOURCE FOLDER --out FILE [--islands N]`"""
     options = parse(EmbedOptions, arguments, "byways embed")
-    if options.islands < 0:
-        raise UsageError(f"--islands {options.islands}: 1 or more, or 0 for this process alone")
-    if options.ray_address is not None and not options.islands:
-        raise UsageError(f"--ray-address {options.ray_address}: say how many --islands to start")
+    check_islands(options.islands, options.ray_address)
 
     from .sources import find_source
 

@@ -15,6 +15,7 @@ import tyro
 
 from .cli_options import parse
 from .errors import Interrupted, RunError, UsageError
+from .serving.sides import check_islands, split_sides
 
 if TYPE_CHECKING:
     from .serving.texts import Asking
@@ -102,6 +103,8 @@ def _check(options: GenerateOptions) -> None:
     idle = [name for name, there in given.items() if there]
     if options.prompts is None and idle:
         raise UsageError(f"{', '.join(idle)}: of no use to a single text; give --prompts")
+    islands, _, _ = split_sides(options.islands, options.prefill, options.decode)
+    check_islands(islands, options.ray_address)
     if options.out is not None and os.path.lexists(options.out):
         raise UsageError(f"--out {options.out} exists: name another file, or remove it")
 
@@ -130,12 +133,11 @@ def _one(source: Source, codes: Any, options: GenerateOptions) -> int:
 def _many(source: Source, codes: Any, options: GenerateOptions) -> int:
     from ..models import check_stepwise
     from .interrupts import Interrupts
-    from .serving.islands import check_islands, open_slices, split_sides
+    from .serving.islands import open_slices
     from .serving.prompts import parse_lines, read_prompts
     from .serving.texts import Asking
 
     islands, read, write = split_sides(options.islands, options.prefill, options.decode)
-    check_islands(islands, options.ray_address)
     how = {key: getattr(options, key) for key in ("steps", "temperature", "top_k", "seed")}
     asking = Asking(source.config, codes, **how)
     assert options.prompts is not None

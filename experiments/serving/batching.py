@@ -177,8 +177,10 @@ class Batching:
                 break
             writer = min(free, key=lambda writer: writer.taken)
             generation, memory, reader = self._ready.popleft()
-            if reader.slice.island.lost:  # with what it had read
-                self._again([generation], reader, rt.IslandLost("with what it had read"))
+            try:
+                memory.array()
+            except rt.RuntimeFault as error:  # the reader is lost, and with it what it had read
+                self._again([generation], reader, error)
                 continue
             self._try(writer, lambda w=writer, g=generation, m=memory: w.fill(g, m))
             went = True

@@ -66,11 +66,7 @@ class Embedding:
 
 
 class Embeddings:
-    """Batches over slices.
-
-    Attributes:
-        events: sentences about what was lost.
-    """
+    """Batches over slices; to be used by one thread."""
 
     def __init__(
         self,

@@ -214,7 +214,7 @@ def test_the_command_says_what_it_did_and_refuses_what_cannot_be(
         ([run, photos, "--out", tmp_path / "x.npz"], "ends in .safetensors"),
         ([run, photos, *how, "--islands", -1], "1 or more, or 0"),
         ([run, photos, *how, "--batch", 0], "one or more"),
-        ([run, photos, *how, "--ray-address", "auto"], "how many --islands"),
+        ([run, photos, *how, "--ray-address", "auto"], "how many islands"),
         ([run, photos, *how, "--resize", "crup"], "did you mean 'crop'"),
         ([run, photos, "--out", tmp_path / "y.safetensors", "--step", 3], "step"),
     ]:
