@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .attach_faults import pack_fault, unpack_fault
+from .attach_faults import pack_fault
 from .attach_values import packed, tree_of
 from .attach_wire import Line
 from .branches import Branches
+from .controller_answers import Answers, Failed
 from .errors import ProgramError, ValueReleased
 from .faults import bare
 from .ray_wire import from_wire
@@ -32,20 +33,10 @@ if TYPE_CHECKING:
 
 # Threads that wait for results of one client.
 WAITING = 8
+# Seconds that the last call of a client that left is waited for.
+LAST_CALL = 10.0
 # So many calls are acknowledged together, at most.
 TOGETHER = 8
-
-
-class Failed:
-    """In the place of a value that will never be, since its call failed."""
-
-    def __init__(self, error: BaseException):
-        self.packed = pack_fault(error)
-        bare(error)  # nothing of the call is kept alive by its frames
-
-    def error(self) -> BaseException:
-        """It, for one who asks."""
-        return unpack_fault(self.packed, "by the controller")
 
 
 class Session:
@@ -57,23 +48,28 @@ class Session:
         heard: when it last gave a sign of life, by the monotonic clock.
         since: when it came, in seconds since 1970.
         calls: programs that it has called.
+        table: values, arrays and banks by the client's number; by ours, which are below 0, what it
+            took by name.
+        plans: by the client's number: program, structure of its arguments, number of results.
     """
 
     def __init__(self, controller: Controller, line: Line, client: Client):
         self._controller, self.line, self.client = controller, line, client
         self.heard, self.since, self.calls = time.monotonic(), time.time(), 0
-        # Values, arrays and banks by the client's number; by ours, which are below 0, what it
-        # took by name.
-        self._table: dict[int, Any] = {}
-        self._plans: dict[int, tuple[Any, Any, int]] = {}
+        self.table: dict[int, Any] = {}
+        self.plans: dict[int, tuple[Any, Any, int]] = {}
         self._work: queue.SimpleQueue[tuple[Callable[..., None], tuple] | None] = (
             queue.SimpleQueue()
         )
         self._queued = self._done = self._last = 0
         self._progress = threading.Condition()
         self._waiting = ThreadPoolExecutor(WAITING, f"byways {client.name} waits")
+        self._answers = Answers(controller, self)
         self._closed = False
-        threading.Thread(target=self._in_order, name=f"byways {client.name}", daemon=True).start()
+        self._worker = threading.Thread(
+            target=self._in_order, name=f"byways {client.name}", daemon=True
+        )
+        self._worker.start()
 
     # Reading.
 
@@ -103,7 +99,7 @@ class Session:
         elif question == "ready":
             self._answer(number, self._ready, args)
         else:
-            ask = getattr(self, "_ask_" + question.replace(" ", "_"))
+            ask = getattr(self._answers, "ask_" + question.replace(" ", "_"))
             self._enqueue(self._answer, (number, ask, args))
 
     def _enqueue(self, work: Callable[..., None], args: Any) -> None:
@@ -138,10 +134,10 @@ class Session:
     def _call(self, plan: int, handles: list[int], given: dict[int, Any], first: int) -> None:
         self.calls += 1
         try:
-            program, tree, count = self._plans[plan]
+            program, tree, count = self.plans[plan]
             if isinstance(program, Failed):
                 raise program.error()
-            out = program(*jax.tree.unflatten(tree, self._leaves(handles, given)))
+            out = program(*jax.tree.unflatten(tree, self.leaves(handles, given)))
             found = jax.tree.leaves(out)
             if len(found) != count:
                 raise ProgramError(
@@ -151,53 +147,53 @@ class Session:
         except Exception as error:
             self._fail(plan, first, error)
         else:
-            self._table.update(enumerate(found, first))
+            self.table.update(enumerate(found, first))
         self._acknowledge()
 
     def _fail(self, plan: int, first: int, error: Exception) -> None:
         failed = Failed(error)
-        count = self._plans[plan][2]
-        self._table.update((number, failed) for number in range(first, first + count))
+        count = self.plans[plan][2]
+        self.table.update((number, failed) for number in range(first, first + count))
 
     def _plan(self, number: int, key: str, tree: bytes, count: int) -> None:
         try:
             program, structure = self._controller.programs.get(key).program, tree_of(tree)
         except Exception as error:
             program, structure = Failed(error), None
-        self._plans[number] = program, structure, count
+        self.plans[number] = program, structure, count
 
     def _put(self, part: int, handles: list[int], given: dict[int, Any], first: int) -> None:
         try:
             leaves = [
                 fetched(leaf.array() if isinstance(leaf, Value) else leaf)
-                for leaf in self._leaves(handles, given)
+                for leaf in self.leaves(handles, given)
             ]
             found = self._controller.slices.get(part).put(leaves)
         except Exception as error:
             found = [Failed(error)] * len(handles)
-        self._table.update(enumerate(found, first))
+        self.table.update(enumerate(found, first))
         self._acknowledge()
 
     def _bank(self, number: int, tree: bytes, handles: list[int], given: dict[int, Any]) -> None:
         try:
-            leaves = self._leaves(handles, given)
+            leaves = self.leaves(handles, given)
             arrays = [leaf.array() if isinstance(leaf, Value) else leaf for leaf in leaves]
-            self._table[number] = Branches(jax.tree.unflatten(tree_of(tree), arrays))
+            self.table[number] = Branches(jax.tree.unflatten(tree_of(tree), arrays))
         except Exception as error:
-            self._table[number] = Failed(error)
+            self.table[number] = Failed(error)
         self._acknowledge()
 
     def _free(self, numbers: list[int]) -> None:
         for number in numbers:
-            self._table.pop(number, None)
+            self.table.pop(number, None)
 
     def _release(self, number: int, why: str) -> None:
-        found = self._table.pop(number, None)
+        found = self.table.pop(number, None)
         if isinstance(found, Value):
             found.release(why)
 
     def _cancel(self, number: int) -> None:
-        found = self._table.get(number)
+        found = self.table.get(number)
         if isinstance(found, Value):
             found.cancel()
 
@@ -207,77 +203,12 @@ class Session:
             with contextlib.suppress(OSError):
                 self.line.send(("done", self._last))
 
-    # Questions that are answered in order.
-
-    def _ask_slice(self, island: str | None, shape: dict[str, int]) -> tuple:
-        number = self._controller.slices.take(self, island, shape)
-        return self._controller.slices.told(number)
-
-    def _ask_islands(self) -> list[tuple]:
-        islands = self._controller.system.islands.values()
-        return [(i.name, [repr(device) for device in i.devices], i.lost) for i in islands]
-
-    def _ask_restart(self, name: str) -> None:
-        self._controller.system.restart_island(name)
-
-    def _ask_status(self) -> dict[str, Any]:
-        return self._controller.status()
-
-    def _ask_code(self, key: str) -> bool:
-        return self._controller.programs.has(self, key)
-
-    def _ask_new_code(self, key: str, payload: bytes) -> None:
-        self._controller.programs.add(self, key, payload)
-
-    def _ask_compile(self, plan: int, shapes: list[tuple]) -> None:
-        program, tree, _ = self._plans[plan]
-        if isinstance(program, Failed):
-            raise program.error()
-        leaves = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
-        program.compile(*jax.tree.unflatten(tree, leaves))
-
-    def _ask_named(self, kind: str) -> list[str]:
-        if kind == "value":
-            return self._controller.names.names()
-        return sorted(self._controller.programs.names)
-
-    def _ask_unname(self, kind: str, name: str) -> None:
-        if kind == "value":
-            self._controller.names.delete(name)
-        else:
-            self._controller.programs.unname(name)
-
-    def _ask_name(
-        self, name: str, tree: bytes, handles: list[int], given: dict[int, Any], replace: bool
-    ) -> None:
-        self._controller.names.set(name, tree, self._leaves(handles, given), replace)
-
-    def _ask_take(self, name: str) -> tuple[bytes, list[tuple]]:
-        found = self._controller.names.get(name)
-        told = []
-        for leaf in found.leaves:
-            number = -self._controller.next_number()
-            self._table[number] = leaf
-            told.append((number, tuple(leaf.shape), leaf.dtype))
-        return found.tree, told
-
-    def _ask_name_program(self, name: str, key: str, replace: bool) -> None:
-        self._controller.programs.name(name, key, replace)
-
-    def _ask_code_of(self, name: str) -> tuple[str, bytes, list[tuple]]:
-        programs, slices = self._controller.programs, self._controller.slices
-        entry = programs.get(programs.key_of(name))
-        programs.has(self, entry.key)
-        for number in entry.slices:
-            slices.hold(self, number)
-        return entry.key, entry.payload, [slices.told(number) for number in entry.slices]
-
     # Questions whose answers may take their time.
 
     def _later(self, question: str, after: int, args: list[Any]) -> Any:
         number, *rest = args
         timeout = rest[0] if rest else None
-        known = lambda: number in self._table or self._done >= after or self._closed  # noqa: E731
+        known = lambda: number in self.table or self._done >= after or self._closed  # noqa: E731
         with self._progress:
             self._progress.wait_for(known, timeout)
         value = self._found(number)
@@ -292,14 +223,14 @@ class Session:
         return packed(fetched(value))
 
     def _ready(self, number: int) -> bool:
-        if self._done < self._queued and number not in self._table:
+        if self._done < self._queued and number not in self.table:
             return False
-        value = self._table.get(number)
+        value = self.table.get(number)
         if isinstance(value, Value):
             return value.done()
         return value is None or isinstance(value, Failed) or is_gone(value) or is_ready(value)
 
-    def _leaves(self, handles: list[int], given: dict[int, Any]) -> list[Any]:
+    def leaves(self, handles: list[int], given: dict[int, Any]) -> list[Any]:
         """Arguments: what is here by number, and what was sent."""
         return [
             self._found(number) if number else _given(given[place])
@@ -307,7 +238,7 @@ class Session:
         ]
 
     def _found(self, number: int) -> Any:
-        found = self._table.get(number)
+        found = self.table.get(number)
         if found is None:
             raise ValueReleased(
                 f"value {number} of client {self.client.name!r} is not here any more: it was "
@@ -322,7 +253,7 @@ class Session:
     @property
     def held(self) -> int:
         """How many values and arrays this client refers to."""
-        return len(self._table)
+        return len(self.table)
 
     # The end.
 
@@ -343,8 +274,10 @@ class Session:
         with self._progress:
             self._progress.notify_all()
         self._waiting.shutdown(wait=False, cancel_futures=True)
-        self._table.clear()
-        self._plans.clear()
+        # A call that is under way, compiling perhaps, is not cut short; what it makes is freed.
+        self._worker.join(LAST_CALL)
+        self.table.clear()
+        self.plans.clear()
         self._controller.left(self)
 
 

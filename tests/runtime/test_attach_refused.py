@@ -357,7 +357,7 @@ def test_who_waits_is_woken_when_the_controller_dies(controller):
 
     session = controller.sessions[0]
     entered, go = threading.Event(), threading.Event()
-    session._ask_compile = lambda *_: (entered.set(), go.wait(20))
+    session._answers.ask_compile = lambda *_: (entered.set(), go.wait(20))
     thread = threading.Thread(target=wait)
     thread.start()
     assert entered.wait(20)
