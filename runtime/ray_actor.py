@@ -66,7 +66,8 @@ class IslandActor:
             settings: `devices`, CPU devices; `platform`, None is any; `x64`, numbers of 64 bits;
                 `cores` of this host's that the threads keep to, (first, count), None is all;
                 `peer`, by which others know the island; `host` of `hosts`, of which the first
-                listens at `coordinator` for the others, for `patience` seconds.
+                listens at `coordinator` for the others, for `patience` seconds; `exposed`, arrays
+                are to be had at this host's own address.
             peers: actors of all islands, for each of their hosts.
 
         Returns:
@@ -88,15 +89,16 @@ class IslandActor:
             self._claims.leave(identifier)
 
     def _open(self) -> None:
+        listen = free_address().rpartition(":")[0] if self._settings["exposed"] else "127.0.0.1"
         if self._settings["hosts"] == 1:
             from .ray_island import IslandHost
 
-            self._host = IslandHost(self._name, self._devices, self._post)
+            self._host = IslandHost(self._name, self._devices, self._post, listen)
         else:
             from .ray_gang import GangHost
 
             host, peer = self._settings["host"], self._settings["peer"]
-            self._host = GangHost(self._name, self._devices, self._post, host, peer)
+            self._host = GangHost(self._name, self._devices, self._post, host, peer, listen)
         self._of = self._claims.holder
 
     def _clean(self) -> None:

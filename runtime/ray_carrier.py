@@ -23,8 +23,8 @@ REMEMBERED = 1024
 class Carrier:
     """Of one island's process."""
 
-    def __init__(self, name: str, devices: Sequence[Any]):
-        self._transfers = Transfers(name, devices=devices)
+    def __init__(self, name: str, devices: Sequence[Any], listen: str):
+        self._transfers = Transfers(name, devices=devices, listen=listen)
         self._offered: dict[str, deque[Ticket]] = {}
 
     def offer(self, arrays: Sequence[jax.Array], to: str) -> str:

@@ -49,6 +49,7 @@ class RayIslands(Hosts):
         platform: str | None = None,
         lasting: bool = False,
         hosts_per_island: int = 1,
+        exposed: bool = False,
     ):
         """Args:
             islands: how many, or their names.
@@ -66,6 +67,8 @@ class RayIslands(Hosts):
                 these names next takes them over, emptied, if nobody has them; `remove` ends them.
             hosts_per_island: processes of each, which `jax.distributed` joins: a slice may lie over
                 several, and the death of one is the island's.
+            exposed: arrays go over the machines' own addresses and not over the loopback, as they
+                must between machines. Who sees the wire can read them.
 
         Raises:
             RayMissing: Ray is not installed, not there, or has too little for so many islands.
@@ -93,6 +96,8 @@ class RayIslands(Hosts):
         super().__init__(patience, hosts_per_island)
         self._ray = ray = the_ray()
         self._cores, self._platform, self._lasting = cores, platform, lasting
+        self._exposed = exposed
+        self._machines: set[str] = set()
         self._claim = new_claim(silence)
         self._actors: dict[str, list[Any]] = {}  # of each host, by peer
         self._lines: dict[str, RayLine] = {}
@@ -166,6 +171,13 @@ class RayIslands(Hosts):
         told = self._wait(name, [ask(actor, "hello")() for actor in self._actors[peer]], end)
         for hello in told:
             check_versions(name, hello["versions"])
+            self._machines.add(hello["address"].rpartition(":")[0])
+        if len(self._machines) > 1 and not self._exposed:
+            raise IslandMismatch(
+                f"islands are on several machines ({', '.join(sorted(self._machines))}), between "
+                "which arrays cannot go over the loopback: exposed=True lets them go over the "
+                "machines' own addresses, unencrypted"
+            )
         asked = 0
         while True:
             claims = [ask(actor, "claim")(self._claim) for actor in self._actors[peer]]
@@ -191,6 +203,7 @@ class RayIslands(Hosts):
             "devices": devices,
             "peer": peer,
             "hosts": hosts,
+            "exposed": self._exposed,
             "coordinator": address,
             "patience": max(1, round(end - time.monotonic())),
             "platform": self._platform,

@@ -40,16 +40,17 @@ class GangHost(IslandHost):
         post: Callable[..., None],
         host: int,
         peer: str,
+        listen: str = "127.0.0.1",
     ):
         """Args:
-        name, post: as of an `IslandHost`.
+        name, post, listen: as of an `IslandHost`.
         devices: of all hosts, in the order of their indices.
         host, peer: see above.
         """
         self.host, self.peer = host, peer
         self._spans: dict[str, tuple[int, ...]] = {}  # hosts of an executable, by its key
         self._wide: deque[tuple[int, int]] = deque(maxlen=WIDE)  # operation, how many hosts
-        super().__init__(name, devices, post)
+        super().__init__(name, devices, post, listen)
 
     # Nodes.
 

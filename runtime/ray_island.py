@@ -37,12 +37,19 @@ class IslandHost:
         codes: executables by key.
     """
 
-    def __init__(self, name: str, devices: Sequence[Any], post: Callable[..., None]):
+    def __init__(
+        self,
+        name: str,
+        devices: Sequence[Any],
+        post: Callable[..., None],
+        listen: str = "127.0.0.1",
+    ):
         """Args:
         name: the island's.
         devices: JAX's, in the order of their indices.
         post: `post(to, key, what, host)` gives another island's host (by the island's name, and
             a number) what is under a key; returns at once.
+        listen: address at which other islands get arrays.
         """
         self.name, self.devices, self._post = name, list(devices), post
         self.values: dict[int, Any] = {}
@@ -62,7 +69,7 @@ class IslandHost:
         self._batch: list[tuple] = []
         self._work = threading.Semaphore(0)
         own = [d for d in devices if d.process_index == d.client.process_index()]
-        self._carrier = Carrier(name, own)
+        self._carrier = Carrier(name, own, listen)
         self._offered: set[int] = set()
         threading.Thread(target=self._watch, name=f"byways {name} watch", daemon=True).start()
 

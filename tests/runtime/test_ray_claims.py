@@ -106,6 +106,25 @@ def test_other_devices_than_asked_for(address, monkeypatch):
         rt.RayIslands(1, devices=2, address=address)
 
 
+def test_several_machines_have_to_be_said(address, monkeypatch):
+    hosts = rt.RayIslands(2, address=address, exposed=True)  # at the address that Ray knows
+    with hosts, rt.RayRuntime(hosts=hosts) as system:
+        parts = [system.virtual_devices(f"island{n}").add_slice(1) for n in range(2)]
+        near, far = (rt.computation(lambda x: x + 1, part) for part in parts)
+        np.testing.assert_array_equal(far(near(np.ones(2, np.float32))).result(), [3, 3])
+    waited = ray_cluster.RayIslands._wait
+
+    def elsewhere(self, name, answers, end):
+        told = waited(self, name, answers, end)
+        if name == "island1" and isinstance(told[0], dict):
+            told[0] = told[0] | {"address": "192.0.2.7:1"}
+        return told
+
+    monkeypatch.setattr(ray_cluster.RayIslands, "_wait", elsewhere)
+    with pytest.raises(rt.IslandMismatch, match=r"machines \(127.0.0.1, 192.0.2.7\).*exposed=True"):
+        rt.RayIslands(2, address=address)
+
+
 def test_numbers_of_64_bits(address):
     with jax.enable_x64(True), rt.RayIslands(1, address=address) as hosts:
         found = double(hosts, jnp.arange(3, dtype=jnp.float64) / 3)
