@@ -141,12 +141,15 @@ class FlatComputation:
             return found
         with self._lock:
             if key not in self._executables:
-                self._executables[key] = self.slice.backend.compile(self, inputs)
+                made = self.slice.backend.compile(self, inputs)
+                for old in [old for old in self._executables if old[0] < key[0]]:
+                    del self._executables[old]  # for where the slice stood before
+                self._executables[key] = made
             return self._executables[key]
 
     @property
     def compiled(self) -> int:
-        """How many executables there are."""
+        """How many executables there are for where the slice stands, or stood last."""
         return len(self._executables)
 
     def spread(
@@ -258,7 +261,7 @@ class Computation:
 
     @property
     def compiled(self) -> int:
-        """How many executables there are, of all shapes and mappings."""
+        """How many executables there are, of all shapes, for where the slice stands."""
         return sum(flat.compiled for flat in self._flats.values())
 
     def __repr__(self) -> str:

@@ -120,6 +120,10 @@ class Executables:
                             make(), part, name=self.name, donate=donate
                         )
                     given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args())
-                    _, self._found[key] = self._made[kind, home].lower(*given)
+                    _, made = self._made[kind, home].lower(*given)
+                    for old in [old for old in self._found if old[1] == home]:
+                        if old[2] < part.version:  # for where the slice stood before
+                            del self._found[old]
+                    self._found[key] = made
                 found = self._found[key]
         return found
