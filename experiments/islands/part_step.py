@@ -27,8 +27,11 @@ from ..tasks import task_of
 from ..train_state import initial_state, interval_metrics, updated, whole_optimizer
 from .packing import Packed, Packing, differentiable, packing_of
 
-# What the backward pass needs of the forward, less the parameters and rows themselves.
-Residuals = list[Array]
+# What the backward pass needs of the forward, less the parameters and rows themselves: the large
+# arrays, and all small ones packed.
+Residuals = tuple[list[Array], Packed]
+# Bytes of a residual that costs less to copy than to account for.
+SMALL = 1 << 16
 
 
 class PartStep:
@@ -86,9 +89,10 @@ class PartStep:
         # Parameters and rows are there anyway: giving them back would copy them.
         there = {id(leaf): n for n, leaf in enumerate(jax.tree.leaves((params, rows)))}
         places = [there.get(id(leaf)) for leaf in residuals]
-        self._back = structure, places
         kept = [leaf for leaf, place in zip(residuals, places, strict=True) if place is None]
-        return floats | rest, kept
+        small = [leaf for leaf in kept if _small(leaf)]
+        self._back = structure, places, [_small(leaf) for leaf in kept], Packing(small)
+        return floats | rest, ([x for x in kept if not _small(x)], Packing(small).pack(small))
 
     def backward(
         self, state: Packed, rows: Batch, residuals: Residuals, found: list[Packed], part: Array
@@ -114,9 +118,11 @@ class PartStep:
             return made[0], self._told.pack(made)
 
         cotangents, told = jax.grad(loss, has_aux=True)(floats)
-        structure, places = self._back
+        structure, places, are_small, packing = self._back
+        large, small = iter(residuals[0]), iter(packing.unpack(residuals[1]))
+        kept = iter([next(small) if is_small else next(large) for is_small in are_small])
         params = self.state.unpack(state)["params"]
-        kept, there = iter(residuals), jax.tree.leaves((params, rows))
+        there = jax.tree.leaves((params, rows))
         leaves = [next(kept) if place is None else there[place] for place in places]
         back = jax.tree.unflatten(structure, leaves)
         (gradient,) = back({name: flat[part] for name, flat in cotangents.items()})
@@ -178,6 +184,11 @@ class PartStep:
         everything = zip(jax.tree.leaves(params), moves, strict=True)
         grads = [next(given) if moved else jnp.zeros_like(leaf) for leaf, moved in everything]
         return jax.tree.unflatten(structure, grads)
+
+
+def _small(leaf: Array) -> bool:
+    plain = not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return plain and leaf.size * leaf.dtype.itemsize < SMALL
 
 
 def _chunks(groups: int, config: Experiment, parts: int) -> int:

@@ -74,7 +74,7 @@ def test_islands_are_lost_one_by_one_and_all_at_once(finished, tmp_path, monkeyp
     assert lost.count("island1") == 2
 
 
-def test_a_run_goes_on_without_islands_and_with_others(finished, tmp_path, monkeypatch):
+def test_a_run_goes_on_without_islands(finished, tmp_path, monkeypatch):
     run = tmp_path / "moved"
     step = Team.step
 
@@ -87,7 +87,7 @@ def test_a_run_goes_on_without_islands_and_with_others(finished, tmp_path, monke
         patched.setattr(Team, "step", breaking)
         with pytest.raises(RunError, match="cut short"):
             train(TWO, run, cluster="local")
-    moved = train(dataclasses.replace(DENSE, islands=4), run, cluster="local")
+    moved = train(DENSE, run)
     assert json.loads((moved / "config.json").read_text())["config"]["islands"] == 2
     for row, other in zip(lines(moved), lines(finished), strict=True):
         assert row["step"] == other["step"]
