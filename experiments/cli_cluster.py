@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
 from .cli_options import parse
 from .errors import UsageError
+
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,12 @@ def cluster_up(arguments: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     found = start_cluster(settings, options.patience)
+    if settings.place[0] not in LOOPBACK:
+        print(
+            f"byways: it listens at {found.address} to other machines, too: lines are "
+            "authenticated by the cluster's token, and not encrypted",
+            file=sys.stderr,
+        )
     plain = options.name == "default"
     told, option = ("", "") if plain else (f"cluster={options.name!r}", f" --name {options.name}")
     each = "1 device" if options.devices == 1 else f"{options.devices} devices"

@@ -215,6 +215,9 @@ def test_up_status_down(up, state):
         ("island1", 2),
     ]
     assert "islands within" in byways("cluster", "status", "--once")
+    said = byways("cluster", "up", "--name", "wide", "--local", "--listen", "0.0.0.0")
+    assert "to other machines, too" in said
+    byways("cluster", "down", "--name", "wide")
     second = up("--local", name="second")
     assert second.address != found.address
     with rt.attach(name="me") as client:
