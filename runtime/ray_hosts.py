@@ -5,6 +5,7 @@ How a process is started is a subclass's matter: `ray_cluster` asks Ray.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import itertools
 import threading
@@ -38,7 +39,7 @@ class Started:
     platforms: tuple[str, ...]
 
 
-class Hosts:
+class Hosts(abc.ABC):
     """Islands by name, each a process at a time.
 
     Attributes:
@@ -62,6 +63,7 @@ class Hosts:
 
     # What a subclass does.
 
+    @abc.abstractmethod
     def _start(self, peers: dict[str, str], devices: int, end: float) -> dict[str, Started]:
         """Starts processes; all know each other when this returns, and whoever was there before.
 
@@ -73,16 +75,16 @@ class Hosts:
         Raises:
             RuntimeFault: they do not come in time; then none of them is left.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _end(self, peer: str) -> None:
         """Ends a process, if it is there; returns at once."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _say_lost(self, peer: str, packed: tuple) -> None:
         """Tells all other processes, without waiting for them."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _give_back(self, name: str) -> None:
         """The island will have no process any more."""
 

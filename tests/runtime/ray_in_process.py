@@ -92,6 +92,9 @@ class NearIslands(Hosts):
             if other != peer:
                 host.lose(peer, packed)
 
+    def _give_back(self, name):
+        self.lines.pop(name, None)
+
     def _post(self, to, key, wires, host):
         if to in self._there:
             self._there[to][0].deliver(key, wires)
