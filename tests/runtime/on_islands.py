@@ -58,6 +58,7 @@ OF_THEIR_OWN = frozenset(
         "ray_claims",
         "ray_deaths",
         "ray_elastic",
+        "ray_gang_news",
         "ray_gangs",
         "ray_near",
         "ray_ports",
