@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,14 +65,15 @@ def start_ray(ray: Any, islands: int, address: str | None) -> bool:
                 socket.create_connection((host, int(port)), 5).close()
             if host in ("127.0.0.1", "localhost", "::1"):
                 _stay_on_loopback(ray)
-            ray.init(address=address, **common)
+            with _quiet():
+                ray.init(address=address, **common)
         except Exception as error:
             raise RayMissing(
                 f"no Ray answers at {address!r} ({said(error)}): start one by `ray start --head`, "
                 "or leave address out"
             ) from error
         return True
-    with _environment(STARTING):
+    with _environment(STARTING), _quiet():
         _stay_on_loopback(ray)
         try:
             ray.init(
@@ -91,6 +94,21 @@ def _stay_on_loopback(ray: Any) -> None:
     where one that listens on the loopback alone is asked for in vain.
     """
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what is no news: that a token is asked for, and that JAX dislikes forks (Ray's begin
+    another program at once)."""
+    log = logging.getLogger("ray._private.authentication")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextlib.contextmanager
