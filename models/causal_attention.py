@@ -97,7 +97,7 @@ def _written(
     new: Float[Array, "B N F"],
     slot: Int[Array, ""] | Int[Array, " B"] | int,
 ) -> Float[Array, "B R F"]:
-    if jnp.ndim(slot) == 0:
+    if isinstance(slot, int) or slot.ndim == 0:
         return lax.dynamic_update_slice_in_dim(cache, new, slot, axis=1)
     rows = jnp.arange(new.shape[0])[:, None]
     return cache.at[rows, slot[:, None] + jnp.arange(new.shape[1])].set(new)

@@ -126,9 +126,11 @@ class Builder:
             shape = shape_of(leaf, repr(where))
             if hasattr(leaf, "result"):
                 value = leaf.result()
-            elif opaque(shape) or jnp.issubdtype(shape.dtype, jax.dtypes.extended):
-                value = leaf
-            elif hasattr(leaf, "fetched"):  # on an island of another process, where it is needed
+            elif (
+                opaque(shape)
+                or jnp.issubdtype(shape.dtype, jax.dtypes.extended)
+                or hasattr(leaf, "fetched")  # on an island of another process, where it is needed
+            ):
                 value = leaf
             else:
                 value = jnp.asarray(leaf, shape.dtype)
