@@ -198,7 +198,7 @@ def join(settings: dict[str, Any]) -> None:
 
 def free_address() -> str:
     """An address of this host, as Ray knows it, and a port that nobody listens at now."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     host = ray.util.get_node_ip_address()
     with socket.create_server((host, 0)) as found:
