@@ -167,7 +167,8 @@ def trained(monkeypatch, tmp_path):
 
     class Train:
         @staticmethod
-        def train(config, run_dir, *, preset):
+        def train(config, run_dir, *, preset, cluster):
+            assert cluster is None
             calls.append((config, run_dir, preset))
 
     monkeypatch.setitem(sys.modules, "byways.experiments.train", Train)

@@ -189,7 +189,8 @@ def test_loss_curve_is_the_same_on_four_devices(finished, tmp_path):
 
 
 def test_nan_names_step_rows_and_last_checkpoint(tmp_path, monkeypatch):
-    def poisoned(config):
+    def poisoned(config, islands):
+        assert islands is None
         ready = prepare(config)
 
         def step(state, batch):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from byways import runtime as rt
 
@@ -66,6 +67,9 @@ class PeerProcess:
 
     def stop(self) -> None:
         self._child.send_signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{self._child.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":  # all of its threads stop
+            time.sleep(0.005)
 
     def go_on(self) -> None:
         self._child.send_signal(signal.SIGCONT)
