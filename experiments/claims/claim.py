@@ -102,3 +102,8 @@ class Claim:
             missing = {side.arm for side in question.sides} - set(self.arms)
             if missing:
                 raise ValueError(f"{self.name}: {question.name} reads {sorted(missing)}, not its")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Arms that questions compare; tables and pictures show the others too."""
+        return tuple(dict.fromkeys(side.arm for q in self.questions for side in q.sides))

@@ -56,10 +56,10 @@ def judge_claim(claim: Claim, records: Records, step_seconds: Mapping[str, float
 
 
 def of_claim(claim: Claim, records: Records) -> Records:
-    """What counts for a claim: its planned seeds, and later ones that all of its arms have. (Arms
-    that other claims share may have more.)"""
+    """What counts for a claim: its planned seeds, and later ones that all arms have which it
+    compares. (Arms that other claims share may have more.)"""
     own = {arm: records[arm] for arm in claim.arms if arm in records}
-    seeds = [{record.seed for record in own.get(arm, ())} for arm in claim.arms]
+    seeds = [{record.seed for record in own.get(arm, ())} for arm in claim.compared]
     count = set(claim.seeds) | set.intersection(*seeds)
     return {arm: [r for r in rows if r.seed in count] for arm, rows in own.items()}
 

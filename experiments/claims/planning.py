@@ -67,7 +67,7 @@ def plan_of(claims: Sequence[Claim], folder: Path, scale: Scale = "full", added:
     wanted: dict[tuple[int, str], None] = {}
     for claim in claims:
         for seed in seeds_of(claim, scale, added):
-            for arm in claim.arms if seed in claim.seeds else _compared(claim):
+            for arm in claim.arms if seed in claim.seeds else claim.compared:
                 base = ARMS[arm].begins_with
                 if base is not None:
                     wanted[seed, base] = None
@@ -75,10 +75,6 @@ def plan_of(claims: Sequence[Claim], folder: Path, scale: Scale = "full", added:
     order = {name: number for number, name in enumerate(ARMS)}
     keys = sorted(wanted, key=lambda key: (key[0], order[key[1]]))
     return Plan("claims", folder, tuple(_run(arm, seed, scale) for seed, arm in keys))
-
-
-def _compared(claim: Claim) -> dict[str, None]:
-    return dict.fromkeys(side.arm for question in claim.questions for side in question.sides)
 
 
 def _run(name: str, seed: int, scale: Scale) -> PlannedRun:
