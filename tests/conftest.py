@@ -8,7 +8,9 @@ the checkout, their `import datasets` would otherwise find ours).
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the files that take longest to the front."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def young_heap() -> Iterator[None]:
+    """What other files' tests have left (executables: gigabytes) is not gone through again by each
+    of this one's collections, of which tests of what is freed make many.
+    """
+    gc.freeze()
+    yield
 
 
 def make_mesh(size: int, axis: str = "data") -> jax.sharding.Mesh:

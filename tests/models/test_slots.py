@@ -74,7 +74,9 @@ def alone(config, prompt, steps, *, seed=0, **how):
     return found[: found.index(end) + 1] if end in found else found
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "config", [TINY, pytest.param(SPARSE, marks=pytest.mark.slow)], ids=["dense", "sparse"]
+)
 def test_rows_that_come_and_go_make_what_they_make_alone(config):
     requests = [
         ([3, 1, 4, 1, 5], 6, {}),

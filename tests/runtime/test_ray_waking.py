@@ -68,8 +68,8 @@ def rows():
     return np.asarray(jax.random.normal(jax.random.key(0), (ROWS, WIDTH)))
 
 
-@pytest.mark.parametrize("homes", [1, 2])
-@pytest.mark.parametrize("out", [WIDTH, 5])
+@pytest.mark.parametrize("homes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("out", [WIDTH, pytest.param(5, marks=pytest.mark.slow)])
 def test_values_are_those_of_the_controllers_expansion(system, hosts, homes, out):
     before, x = kept(hosts), rows()
     devices = system.virtual_devices("island0")

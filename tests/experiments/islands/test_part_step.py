@@ -19,7 +19,7 @@ SIGMOID = dataclasses.replace(
 )
 CASES = {
     "limoe": small.LIMOE,
-    "palm": small.SPARSE,
+    "palm": pytest.param(small.SPARSE, marks=pytest.mark.slow),
     "sigmoid": pytest.param(SIGMOID, marks=pytest.mark.slow),
 }
 

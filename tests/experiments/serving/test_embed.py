@@ -119,7 +119,9 @@ def same(out, plain):
     assert not out.with_name(out.name + ".parts").exists()
 
 
-@pytest.mark.parametrize("slices", [local_slices, near_slices])
+@pytest.mark.parametrize(
+    "slices", [local_slices, pytest.param(near_slices, marks=pytest.mark.slow)]
+)
 def test_islands_and_stops_change_no_byte(slices, run, photos, plain, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "open_slices", slices)
     out, source = tmp_path / "photos.safetensors", find_source(run)

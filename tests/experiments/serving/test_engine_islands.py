@@ -65,6 +65,7 @@ def test_islands_of_messages_make_the_same_and_keep_little():
     hosts.close()
 
 
+@pytest.mark.slow
 def test_an_island_that_dies_is_done_without_and_taken_again_when_it_is_back():
     hosts = NearIslands(3)
     with hosts.runtime() as system:
