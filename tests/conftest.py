@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,12 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def young_heap() -> Iterator[None]:
+def young_heap() -> None:
     """What other files' tests have left (executables: gigabytes) is not gone through again by each
     of this one's collections, of which tests of what is freed make many.
     """
     gc.freeze()
-    yield
 
 
 def make_mesh(size: int, axis: str = "data") -> jax.sharding.Mesh:
