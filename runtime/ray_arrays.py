@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec, Sharding
 
-from .errors import ProgramError, ValueReleased
+from .cuts import Cuts, cuts_of
+from .errors import ValueReleased
 from .graph import Shape, nbytes
 from .ray_wire import from_wire
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .resources import Slice
 
 # How an array is spread, for the island: indices of devices, axes of the mesh, and who cuts what.
-Spread = tuple[tuple[int, ...], tuple[tuple[str, int], ...], tuple[tuple[str, ...], ...]]
+Spread = tuple[tuple[int, ...], tuple[tuple[str, int], ...], Cuts]
 
 
 class RaySharding(Sharding):
@@ -43,21 +44,10 @@ class RaySharding(Sharding):
         self._axes, self._order = dict(part.shape), tuple(devices)
         self._devices = frozenset(devices)
         self.hosts = tuple(sorted({device.host for device in devices}))
-        cuts: list[tuple[str, ...]] = []
-        for entry in spec or ():
-            names = (entry,) if isinstance(entry, str) else tuple(entry or ())
-            unknown = [name for name in names if name not in self._axes]
-            if unknown:
-                raise ProgramError(
-                    f"{spec} names axis {unknown[0]!r}: the slice has {list(self._axes)}"
-                )
-            cuts.append(tuple(name for name in names if self._axes[name] > 1))
-        while cuts and not cuts[-1]:
-            cuts.pop()
-        self.cuts = tuple(cuts)
+        self.cuts = cuts_of(spec, self._axes)
         places = tuple(device.index for device in devices)
         self.spread: Spread = (places, tuple(self._axes.items()), self.cuts)
-        self._key = self._order, self.cuts, tuple(self._axes.items()) if cuts else ()
+        self._key = self._order, self.cuts, tuple(self._axes.items()) if self.cuts else ()
 
     @property
     def device_set(self) -> Any:

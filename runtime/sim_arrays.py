@@ -8,6 +8,7 @@ from typing import Any
 
 from jax.sharding import PartitionSpec, Sharding
 
+from .cuts import cuts_of
 from .errors import ProgramError
 from .graph import Shape, nbytes
 from .sim_engine import Engine, Group, Task
@@ -24,17 +25,8 @@ class SimSharding(Sharding):
 
     def __init__(self, group: Group, axes: Mapping[str, int], spec: PartitionSpec | None):
         self.group, self.axes = group, dict(axes)
-        found: list[tuple[str, ...]] = []
-        for entry in spec or ():
-            names = (entry,) if isinstance(entry, str) else tuple(entry or ())
-            unknown = [name for name in names if name not in axes]
-            if unknown:
-                raise ProgramError(f"{spec} names axis {unknown[0]!r}: the slice has {list(axes)}")
-            found.append(tuple(name for name in names if axes[name] > 1))
-        while found and not found[-1]:
-            found.pop()
-        self.spec = tuple(found)
-        self._key = (group, self.spec, tuple(axes.items()) if found else ())
+        self.spec = cuts_of(spec, axes)
+        self._key = (group, self.spec, tuple(axes.items()) if self.spec else ())
 
     @property
     def device_set(self) -> Any:
