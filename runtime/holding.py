@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -67,12 +67,16 @@ class Holding:
         """Bytes of a slot."""
         return self._dynamic.get(slot) or self._plan.sizes[slot]
 
-    def drop(self, slot: int) -> None:
-        """It is empty, and no segment has counted that."""
-        size = self.size(slot)
-        self._dynamic.pop(slot, None)
-        if size:
-            island = self._plan.islands[slot]
+    def drop(self, slots: Sequence[int]) -> None:
+        """These are empty, and no segment has counted that."""
+        gone: dict[str, int] = {}
+        for slot in slots:
+            size = self.size(slot)
+            self._dynamic.pop(slot, None)
+            if size:
+                island = self._plan.islands[slot]
+                gone[island] = gone.get(island, 0) + size
+        for island, size in gone.items():
             self._held[island] = self._held.get(island, 0) - size
             self._store.note(island, self._client, -size)
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import sys
+import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from .ray_channel import Listening
 from .ray_claims import Claims
+from .ray_mail import Mail
 from .ray_versions import versions
+from .ray_wire import pack_error
 
 # How many threads each group of methods has: messages wait for each other; news, questions, mail
 # and compilation must not wait for them. And the group of each method, which callers say: Ray finds
@@ -32,25 +38,35 @@ THREADS = 8
 class IslandActor:
     """Has the process's JAX, and an `IslandHost` that does the work.
 
-    Its methods are called by the controller and by other islands, in threads of their own groups.
-    Before it has a controller it only says what it is.
+    Its methods are called by the controller and by other islands, in threads of their own groups;
+    messages, news and mail come by its entrance, too. Before it has a controller it only says what
+    it is.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, exposed: bool):
         # Ray puts the driver's folder on the path: a checkout's `datasets` would be in front.
         root = str(Path(__file__).resolve().parents[1])
         sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != root]
-        self._name, self._claims = name, Claims()
-        self._peers: dict[str, list[Any]] = {}
+        self._name, self._claims, self._mail = name, Claims(), Mail(tell)
         self._host: Any = None
         self._devices: list[Any] = []
         self._of = ""  # whose values are here
+        self._address = free_address().rpartition(":")[0] if exposed else "127.0.0.1"
+        self._messages: queue.SimpleQueue[tuple] = queue.SimpleQueue()
+        self._broken: BaseException | None = None
+        self._listening = Listening(self._address, self._serve)
+        threading.Thread(target=self._work, name=f"byways {name}", daemon=True).start()
 
     # Beginning.
 
     def hello(self) -> dict[str, Any]:
-        """What this is, and where a host of several may be met."""
-        return {"pid": os.getpid(), "versions": versions(), "address": free_address()}
+        """What this is, where it may be spoken to, and where a host of several may be met."""
+        return {
+            "pid": os.getpid(),
+            "versions": versions(),
+            "entrance": tuple(self._listening.entrance),
+            "address": free_address(),
+        }
 
     def claim(self, claim: dict[str, Any]) -> dict[str, Any] | None:
         """A controller wants the island; None if it has it now, else who has."""
@@ -66,9 +82,8 @@ class IslandActor:
             settings: `devices`, CPU devices; `platform`, None is any; `x64`, numbers of 64 bits;
                 `cores` of this host's that the threads keep to, (first, count), None is all;
                 `peer`, by which others know the island; `host` of `hosts`, of which the first
-                listens at `coordinator` for the others, for `patience` seconds; `exposed`, arrays
-                are to be had at this host's own address.
-            peers: actors of all islands, for each of their hosts.
+                listens at `coordinator` for the others, for `patience` seconds.
+            peers: of all islands, for each of their hosts, its actor and its entrance.
 
         Returns:
             platforms of the island's devices.
@@ -77,7 +92,7 @@ class IslandActor:
             self._devices = started(settings)
         self._settings = settings
         sys.modules["jax"].config.update("jax_enable_x64", settings["x64"])
-        self.meet(peers)
+        self._mail.meet(peers)
         if self._host is None:
             self._open()
         return [device.platform for device in self._devices]
@@ -89,35 +104,70 @@ class IslandActor:
             self._claims.leave(identifier)
 
     def _open(self) -> None:
-        listen = free_address().rpartition(":")[0] if self._settings["exposed"] else "127.0.0.1"
+        post, listen = self._mail.post, self._address
         if self._settings["hosts"] == 1:
             from .ray_island import IslandHost
 
-            self._host = IslandHost(self._name, self._devices, self._post, listen)
+            self._host = IslandHost(self._name, self._devices, post, listen)
         else:
             from .ray_gang import GangHost
 
             host, peer = self._settings["host"], self._settings["peer"]
-            self._host = GangHost(self._name, self._devices, self._post, host, peer, listen)
-        self._of = self._claims.holder
+            self._host = GangHost(self._name, self._devices, post, host, peer, listen)
+        self._of, self._broken = self._claims.holder, None
 
     def _clean(self) -> None:
         """Forgets all of a controller's."""
         old, self._host, self._of = self._host, None, ""
-        self._peers.clear()
+        self._mail.close()
         if old is not None:
             old.close()
 
     # What a controller wants. Of one that counts as gone nothing is taken.
 
     def take_message(self, of: str, number: int, first: int, ops: list[tuple]) -> None:
-        host = self._host
-        if host is not None and self._claims.has(of):
-            host.take_message(number, first, ops)
+        """Whichever way it came: the host looks at their numbers, and not at their order."""
+        self._messages.put((of, number, first, ops))
+
+    def _work(self) -> None:
+        while True:
+            of, *message = self._messages.get()
+            host = self._host
+            if host is not None and self._claims.has(of):
+                try:
+                    host.take_message(*message)
+                except Exception as error:  # who waits for what it says must not wait for ever
+                    self._broken = error
+            del message
 
     def news(self, of: str, seen: int, seconds: float) -> tuple:
         self._claims.hear(of)
+        if self._broken is not None:
+            raise self._broken
         return self._host.news(seen, seconds)
+
+    def _serve(self, purpose: tuple[Any, ...], found: Connection) -> None:
+        """Who came in by the entrance."""
+        kind, *of = purpose
+        while True:
+            try:
+                given = found.recv()
+            except (EOFError, OSError):
+                raise
+            except Exception as error:  # it is not understood
+                self._broken = error
+                raise EOFError from None
+            if kind == "messages":
+                self.take_message(*of, *given)
+            elif kind == "news":
+                try:
+                    found.send((self.news(*of, *given), None))
+                except (EOFError, OSError):
+                    raise
+                except Exception as error:
+                    found.send((None, pack_error(error)))
+            else:
+                self.deliver(*given)
 
     def fetch(self, number: int) -> tuple:
         return self._host.fetch(number)
@@ -138,8 +188,8 @@ class IslandActor:
     # Other islands.
 
     def meet(self, peers: dict[str, Any]) -> None:
-        """Makes islands known."""
-        self._peers.update(peers)
+        """Makes islands known, as `begin`."""
+        self._mail.meet(peers)
 
     def deliver(self, key: str, wires: Any) -> None:
         host = self._host
@@ -150,12 +200,7 @@ class IslandActor:
         host = self._host
         if host is not None:
             host.lose(name, packed)
-        self._peers.pop(name, None)
-
-    def _post(self, to: str, key: str, wires: Any, host: int) -> None:
-        peer = self._peers.get(to)
-        if peer is not None:  # else it is gone
-            tell(peer[host], "deliver")(key, wires)
+        self._mail.lose(name)
 
 
 def started(settings: dict[str, Any]) -> list[Any]:

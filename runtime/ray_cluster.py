@@ -100,6 +100,7 @@ class RayIslands(Hosts):
         self._machines: set[str] = set()
         self._claim = new_claim(silence)
         self._actors: dict[str, list[Any]] = {}  # of each host, by peer
+        self._entrances: dict[str, list[tuple]] = {}
         self._lines: dict[str, RayLine] = {}
         self._ended: set[Any] = set()  # actors whose names may not be free yet
         self._ours = start_ray(ray, len(names) * hosts_per_island * (cores or 1), address)
@@ -135,14 +136,19 @@ class RayIslands(Hosts):
                     self._actor(name, host, devices, end) for host in range(self._hosts)
                 ]
             told = {name: self._hello(name, peer, end) for name, peer in peers.items()}
+            for name, peer in peers.items():
+                self._entrances[peer] = [hello["entrance"] for hello in told[name]]
             found = {}
             for name, peer in peers.items():
                 platforms = self._began(name, peer, devices, told[name][0]["address"], end)
-                line = RayLine(name, self._actors[peer], self._claim)
+                near = self._exposed or all(map(self._is_here, told[name]))
+                line = RayLine(
+                    name, self._actors[peer], self._entrances[peer] if near else None, self._claim
+                )
                 self._lines[peer] = line
                 pids = tuple(hello["pid"] for hello in told[name])
                 found[name] = Started(line, pids, platforms)
-            self._introduce(before, {peer: self._actors[peer] for peer in peers.values()})
+            self._introduce(before, {peer: self._known(peer) for peer in peers.values()})
         except BaseException as error:
             others = self._lasting and isinstance(error, IslandTaken | IslandMismatch)
             for name, peer in peers.items():
@@ -158,7 +164,7 @@ class RayIslands(Hosts):
         )
         options = self._places.options(name, host, devices)
         while True:
-            made = kind.options(**options).remote(name)
+            made = kind.options(**options).remote(name, self._exposed)
             if made._actor_id not in self._ended:
                 return made
             if time.monotonic() > end:
@@ -203,7 +209,6 @@ class RayIslands(Hosts):
             "devices": devices,
             "peer": peer,
             "hosts": hosts,
-            "exposed": self._exposed,
             "coordinator": address,
             "patience": max(1, round(end - time.monotonic())),
             "platform": self._platform,
@@ -213,7 +218,8 @@ class RayIslands(Hosts):
         for host, actor in enumerate(self._actors[peer]):
             first = (self._places.number(name) * hosts + host) * (cores or 0)
             mine = {"host": host, "cores": None if cores is None else (first, cores)}
-            answers.append(ask(actor, "begin")(settings | mine, self._actors))
+            peers = {known: self._known(known) for known in list(self._entrances)}
+            answers.append(ask(actor, "begin")(settings | mine, peers))
         found = tuple(self._wait(name, answers, end)[0])
         other = {platform for platform in found if self._platform not in (None, platform)}
         if len(found) != devices * hosts or (other and self._platform not in ("cuda", "rocm")):
@@ -246,6 +252,14 @@ class RayIslands(Hosts):
         except ray.exceptions.RayError as error:
             raise RayMissing(f"island {name!r} does not start: {said(error)}") from error
 
+    def _is_here(self, hello: dict[str, Any]) -> bool:
+        """Whether a process is on this machine."""
+        return hello["address"].rpartition(":")[0] == self._ray.util.get_node_ip_address()
+
+    def _known(self, peer: str) -> list[tuple[Any, tuple]]:
+        """What others know of an island; nothing of one that was lost just now."""
+        return list(zip(self._actors.get(peer, ()), self._entrances.get(peer, ())))  # noqa: B905
+
     def _introduce(self, before: Sequence[str], new: dict[str, Any]) -> None:
         """Those that were there know the new ones, before anything is sent that is for them."""
         for outbox in list(self.outboxes.values()):
@@ -257,6 +271,7 @@ class RayIslands(Hosts):
 
     def _end(self, peer: str, leave: bool = False) -> None:
         actors, line = self._actors.pop(peer, ()), self._lines.pop(peer, None)
+        self._entrances.pop(peer, None)
         if line is not None:
             line.end()
         for actor in actors:

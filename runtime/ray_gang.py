@@ -165,7 +165,7 @@ class GangHost(IslandHost):
 
     def _pulled(self, key: str, there: Sequence[Sharding], whose: str) -> list[Any]:
         self._push()
-        ticket, ill = self._word(key, whose, len(there))
+        ticket, ill = self._letterbox.word(key, whose, len(there))
         well = [where for where, packed in zip(there, ill, strict=True) if packed is None]
         first = [SingleDeviceSharding(min(w.addressable_devices, key=_by_id)) for w in well]
         try:
@@ -185,7 +185,7 @@ class GangHost(IslandHost):
             self._post(self.peer, f"{key} at {self.host}", ("", mine), host)
         told = {self.host: mine}
         for host in others:
-            told[host] = self._word(f"{key} at {host}", self.peer, len(made))[1]
+            told[host] = self._letterbox.word(f"{key} at {host}", self.peer, len(made))[1]
         found = []
         for n, array in enumerate(made):
             ill = next((told[host][n] for host in hosts if told[host][n] is not None), None)

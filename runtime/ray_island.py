@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import IslandLost
 from .ray_carrier import Carrier
+from .ray_letterbox import Letterbox
 from .ray_wire import from_wire, pack_error, to_wire, unpack_error
 
 # So many operations of a message are watched together.
@@ -35,6 +36,7 @@ class IslandHost:
     Attributes:
         values: by the controller's number.
         codes: executables by key.
+        deliver: takes what another island sends, by its key.
     """
 
     def __init__(
@@ -57,10 +59,8 @@ class IslandHost:
         self._shardings: dict[Any, Any] = {}
         self._messages: dict[int, tuple[int, list[tuple]]] = {}
         self._next = 1
-        self._mail: dict[str, Any] = {}
-        self._mailed = threading.Condition()
-        self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
-        self._closed: tuple | None = None
+        self._letterbox = Letterbox()
+        self.deliver = self._letterbox.deliver
         self._news = threading.Condition()
         self._reached = 0
         self._failed: list[tuple[int, tuple]] = []
@@ -206,7 +206,7 @@ class IslandHost:
             ill = [array.packed if type(array) is Poison else None for array in given]
             well = [self._own(array) for array in given if type(array) is not Poison]
             ticket = self._carrier.offer(well, to) if well else ""
-            if to in self._gone:
+            if self._letterbox.has_lost(to):
                 self._carrier.lose(to)
         except Exception as error:  # who waits for it must be told
             ill = [pack_error(error)] * len(ins)
@@ -220,10 +220,11 @@ class IslandHost:
     def _take(self, op: int, outs: range, key: str, spreads: list[tuple], whose: str) -> None:
         """What another island offers; waits for the word that it does, and not for the bytes."""
         self._push()
-        ticket, ill = self._word(key, whose, len(outs))
+        ticket, ill = self._letterbox.word(key, whose, len(outs))
         there = [self.sharding(s) for s, packed in zip(spreads, ill, strict=True) if packed is None]
         try:
             came = iter(self._carrier.pull(ticket, there) if there else ())
+            self._letterbox.pulls(op, whose)
         except Exception as error:
             self._fail(op, outs, (), error)
             return
@@ -234,13 +235,6 @@ class IslandHost:
             if watched is None or packed is not None:
                 watched = made
         self._batch.append((op, watched, ()))
-
-    def _word(self, key: str, whose: str, arrays: int) -> tuple[str, list]:
-        """What another island says of arrays: a ticket, and of each what is wrong or None."""
-        with self._mailed:
-            self._mailed.wait_for(lambda: key in self._mail or whose in self._gone or self._closed)
-            lost = self._gone.get(whose, self._closed)
-            return self._mail.pop(key, ("", [lost] * arrays))
 
     def _fail(self, op: int, outs: Sequence[int], given: Sequence[Any], error: Exception) -> None:
         ill = next((a for a in given if type(a) is Poison), None)
@@ -260,14 +254,14 @@ class IslandHost:
     def _watch(self) -> None:
         while True:
             self._work.acquire()
-            if self._closed and not self._watched:
+            if self._letterbox.closed and not self._watched:
                 return
             self._look(self._watched.popleft())
 
     def _look(self, batch: list[tuple]) -> None:
         # A function of its own, whose frame does not keep the last arrays while nothing comes.
         for op, watched, tells in batch:
-            failed = self._ended(watched)
+            failed = self._letterbox.reason(op, self._ended(watched))
             told = []
             if failed is None and tells:
                 for number, array in tells:
@@ -324,27 +318,15 @@ class IslandHost:
         except Exception as error:
             return {}, pack_error(error)
 
-    def deliver(self, key: str, wires: Any) -> None:
-        """What another island sends."""
-        with self._mailed:
-            self._mail[key] = wires
-            self._mailed.notify_all()
-
     def close(self) -> None:
         """Closes what others pull from, and ends what waits here. May be called twice."""
-        with self._mailed:
-            if self._closed:
-                return
-            self._closed = pack_error(IslandLost(f"island {self.name!r} was closed"))
-            self._mailed.notify_all()
-        self._work.release()
-        self._carrier.close()
+        if self._letterbox.close(pack_error(IslandLost(f"island {self.name!r} was closed"))):
+            self._work.release()
+            self._carrier.close()
 
     def lose(self, name: str, packed: tuple) -> None:
         """Another island is gone: what it has not sent will not come."""
-        with self._mailed:
-            self._gone[name] = packed
-            self._mailed.notify_all()
+        self._letterbox.lose(name, packed)
         self._carrier.lose(name)
 
     def held(self) -> int:

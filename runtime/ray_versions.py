@@ -17,10 +17,13 @@ from .errors import RuntimeFault
 # Files that say what an island is told and what it answers.
 SPOKEN = (
     "ray_actor",
+    "ray_channel",
     "ray_code",
     "ray_gang",
     "ray_gang_arrays",
     "ray_island",
+    "ray_letterbox",
+    "ray_mail",
     "ray_waking",
     "ray_wire",
     "switch_forward",

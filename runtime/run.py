@@ -365,15 +365,18 @@ class Run(Sent):
         return sum(other is array for other in self._slots) == 1 == part.inputs.count(slot)
 
     def _used(self, shared: Sequence[int]) -> None:
+        left, gone = self._holding.left, []
         for slot in shared:
-            self._holding.left[slot] -= 1
-            if not self._holding.left[slot]:
-                self._drop(slot)
+            left[slot] -= 1
+            if not left[slot]:
+                self._slots[slot] = None
+                gone.append(slot)
+        self._holding.drop(gone)
 
     def _drop(self, slot: int) -> None:
         """Forgets a slot whose bytes no segment has counted as dropped."""
         self._slots[slot] = None
-        self._holding.drop(slot)
+        self._holding.drop([slot])
 
     def _wanted(self) -> bool:
         """Whether anybody holds a result that is not known yet."""

@@ -109,7 +109,9 @@ class Store:
     def _settle(self) -> None:
         while self._notes:
             island, client, change = self._notes.popleft()
-            held = self._held.setdefault(island, Counter())
+            held = self._held.get(island)
+            if held is None:
+                held = self._held[island] = Counter()
             held[client] += change
             if not held[client]:
                 del held[client]

@@ -169,11 +169,11 @@ class Team:
     def _finish(self, oldest: Entry) -> None:
         """Waits for the oldest step on all islands, and makes it the base."""
         try:
-            marks = fetch({name: oldest.marks[name] for name in self.members.alive})
+            found = [np.asarray(oldest.marks[name].result()) for name in self.members.alive]
         except RuntimeFault as error:
             self._recover(error)
             return
-        oldest.loss = np.asarray(marks[self.members.alive[0]])
+        oldest.loss = found[0]
         self._base = oldest
         self.members.progressed()
         self._pending.popleft()

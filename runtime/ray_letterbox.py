@@ -1,0 +1,79 @@
+"""What other islands say to one: that arrays may be pulled; and that some of them are lost."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+# Seconds in which it becomes known that an island is lost from which arrays do not come.
+KNOWN = 2.0
+
+
+class Letterbox:
+    """Of one host of an island.
+
+    Attributes:
+        closed: why nothing is waited for any more, as `pack_error` has it; None while it is.
+    """
+
+    def __init__(self) -> None:
+        self.closed: tuple | None = None
+        self._letters: dict[str, Any] = {}
+        self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
+        self._pulls: dict[int, str] = {}  # from which island, by operation
+        self._torn: list[tuple[str, tuple]] = []  # what pulls said that failed, and why they did
+        self._changed = threading.Condition()
+
+    def deliver(self, key: str, what: Any) -> None:
+        """Another island says something."""
+        with self._changed:
+            self._letters[key] = what
+            self._changed.notify_all()
+
+    def lose(self, name: str, packed: tuple) -> None:
+        """An island is gone: what it has not said it will not say."""
+        with self._changed:
+            self._gone[name] = packed
+            self._changed.notify_all()
+
+    def close(self, packed: tuple) -> bool:
+        """Ends all waiting; whether it was not closed before."""
+        with self._changed:
+            if self.closed:
+                return False
+            self.closed = packed
+            self._changed.notify_all()
+            return True
+
+    def has_lost(self, name: str) -> bool:
+        """Whether an island is known to be gone."""
+        return name in self._gone
+
+    def word(self, key: str, whose: str, arrays: int) -> tuple[str, list]:
+        """Waits for what an island says of arrays: a ticket, and of each what is wrong or None."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: key in self._letters or whose in self._gone or self.closed
+            )
+            lost = self._gone.get(whose, self.closed)
+            return self._letters.pop(key, ("", [lost] * arrays))
+
+    # When arrays do not come.
+
+    def pulls(self, op: int, whose: str) -> None:
+        """An operation pulls arrays from an island."""
+        self._pulls[op] = whose
+
+    def reason(self, op: int, failed: tuple | None) -> tuple | None:
+        """Of an operation that has ended: its error, or that an island is lost where that is why it
+        failed. So it is with pulls and with all that needs what they were to bring.
+        """
+        whose = self._pulls.pop(op, None)
+        if failed is None:
+            return None
+        if whose is not None:
+            with self._changed:
+                self._changed.wait_for(lambda: whose in self._gone or self.closed, KNOWN)
+                if whose in self._gone:
+                    self._torn.append((failed[1], self._gone[whose]))
+        return next((why for text, why in self._torn if text in failed[1]), failed)
