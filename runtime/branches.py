@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
@@ -10,6 +10,8 @@ import jax
 from .errors import ProgramError
 
 if TYPE_CHECKING:
+    from .computations import Computation
+    from .conditional import Wake
     from .resources import Slice
 
 
@@ -83,3 +85,40 @@ class Sparse(dict[int, Any]):
 
     def __repr__(self) -> str:
         return f"Sparse({sorted(self)})"
+
+
+class Keeps:
+    """What a forward pass keeps for its backward.
+
+    Attributes:
+        rows: arrays among it that others may read until then, and not write to.
+    """
+
+    __slots__ = ()
+    rows: Sequence[Any]
+
+
+class Awaited:
+    """In the place of a `Sparse` until it is known who was awake: on an island, which knows.
+
+    Attributes:
+        read: arrays; when they are there, it can be known.
+    """
+
+    read: Sequence[Any]
+
+    def known(self) -> Sparse:
+        """The gradient; `read` was waited for."""
+        raise NotImplementedError
+
+    def plus(
+        self, others: Sequence[Any], wake: Wake, adder: Callable[[Slice], Computation]
+    ) -> Awaited | None:
+        """The sum of several, before anything of them is known; None if that cannot be.
+
+        Args:
+            others: as this.
+            wake: of the node that adds.
+            adder: the computation that adds leaves of one branch's to another's, on a slice.
+        """
+        raise NotImplementedError

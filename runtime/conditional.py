@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from .backend import LONGEST
+from .branches import Awaited, Sparse
 from .computations import Executable
 from .errors import NodeError
 from .graph import Shape
@@ -154,6 +155,13 @@ class Wake:
         """Waits for an array; what was woken so far goes on meanwhile."""
         self.end_turn()
         return self.run.read(array, self.node)
+
+    def known(self, awaited: Awaited) -> Sparse:
+        """Waits until it is known whose gradients there are, as `read`."""
+        self.end_turn()
+        for array in awaited.read:
+            self.run.wait(array, self.node.index)
+        return awaited.known()
 
     def fetch(self, bank: Any, branches: Sequence[int]) -> Sequence[Any]:
         """Parameters of branches; others have the island while they are fetched.

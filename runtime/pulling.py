@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .branches import Sparse
+from .branches import Awaited, Sparse
 from .computations import Computation, FlatComputation
 from .conditional import Conditional, Wake
 from .resources import Slice
@@ -74,17 +74,24 @@ def add_sparse(count: int) -> Conditional:
     name = f"sum of {count} gradients" if count else "no gradient"
     adders: dict[Any, Computation] = {}  # by slice
 
+    def adder(part: Slice) -> Computation:
+        if part not in adders:
+            adders[part] = Computation(lambda a, b: jax.tree.map(jnp.add, a, b), part, name=name)
+        return adders[part]
+
     def add(wake: Wake, first: list[Any], second: list[Any], one: Any, part: Slice) -> list[Any]:
         if one is not part:
             second = wake.move(second, [part] * len(second))
-        if part not in adders:
-            adders[part] = Computation(lambda a, b: jax.tree.map(jnp.add, a, b), part, name=name)
-        _, executable = adders[part].lower(first, second)
+        _, executable = adder(part).lower(first, second)
         return wake.call(executable, [*first, *second], part, name)
 
     def expand(wake: Wake, read: list[Any], inputs: list[Any]) -> list[Any]:
+        if inputs and isinstance(inputs[0], Awaited):
+            found = inputs[0].plus(inputs[1:], wake, adder)
+            if found is not None:
+                return [found]
         whole = Sparse()
-        for given in inputs:
+        for given in [wake.known(x) if isinstance(x, Awaited) else x for x in inputs]:
             for branch, tree in given.items():
                 if branch not in whole:
                     whole[branch], whole.slices[branch] = tree, given.slices[branch]

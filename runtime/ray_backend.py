@@ -212,15 +212,16 @@ class RayBackend:
                 part.steps = _telling(part)
         return parts
 
-    def woken_there(self, over: Any, counts: Any, rows: Any, bank: Any) -> Any:
+    def woken_there(self, over: Any, keeping: bool, counts: Any, rows: Any, bank: Any) -> Any:
         """How a switch's island expands it by itself; None if that is for the controller to do."""
         versions = tuple(part.version for part in over.owner.slices)
-        if over.there is None or over.there[0] != versions:
-            found = woken(over)
-            if found is None:  # some of it is not compiled yet
+        known, there = over.there.get(keeping, (None, None))
+        if known != versions:
+            there = woken(over, keeping)
+            if there is None:  # some of it is not compiled yet
                 return None
-            over.there = versions, found
-        return over.there[1].sending(counts, rows, bank)
+            over.there[keeping] = versions, there
+        return there.sending(counts, rows, bank)
 
     def recorder(self) -> Any:
         from .recorder import Recorder

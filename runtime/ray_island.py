@@ -133,13 +133,13 @@ class IslandHost:
         self.values.update(zip(outs, made, strict=True))
         self._batch.append((op, None, ()))
 
-    def _wake(self, op: int, *given: Any) -> None:
+    def _wake(self, op: int, way: str, *given: Any) -> None:
         """A switch that is expanded here; what comes behind it waits for its counts."""
-        from .ray_waking import wake_here
+        from .ray_waker import WAYS
 
         self._push()  # others are told what is done while this waits
-        watched = wake_here(self, *given)
-        self._batch.append((op, watched, ()))
+        watched, tells = WAYS[way](self, *given)
+        self._batch.append((op, watched, tells))
 
     def value(self, number: int) -> Any:
         """An array by its number.
@@ -358,9 +358,11 @@ class IslandHost:
 
 
 def ended(watched: Any) -> tuple | None:
-    """Waits for an array; what it raised, if it did."""
+    """Waits for an array, or for all of a list; what it raised, if it did."""
     if watched is None:
         return None
+    if type(watched) is list:
+        return next((failed for one in watched if (failed := ended(one)) is not None), None)
     if type(watched) is Poison:
         return watched.packed
     try:

@@ -24,9 +24,11 @@ SPOKEN = (
     "ray_island",
     "ray_letterbox",
     "ray_mail",
+    "ray_waker",
     "ray_waking",
     "ray_wire",
     "switch_forward",
+    "switch_training",
     "tickets",
 )
 

@@ -2,62 +2,51 @@
 
 The controller sends, with the turn, whose counts and rows, the parameters of every branch by handle
 and the keys of all executables that may be needed; the island reads the counts in process and runs
-who is awake, by the same `Forward` as the controller would. Results have their handles beforehand.
+who is awake (`ray_waker`), by the same `Forward` and `Training` as the controller would. Results
+have their handles beforehand. What the backward pass needs stays on the island under a number, and
+every branch's gradient has numbers, which are somebody's only if it was awake: who was, comes back
+with the news.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from .branches import Awaited, Keeps, Sparse
 from .computations import Executable
+from .errors import ValueReleased
+from .graph import OPAQUE, Shape
 from .ray_arrays import RayArray
-from .ray_wire import pack_error
-from .switch_forward import Forward
-from .waking import Awake, node_sizes
+from .ray_waker import Way
+from .switch_kinds import BACKWARD, FORWARD, KEEPING
 
 if TYPE_CHECKING:
+    from .computations import Computation
     from .conditional import Wake
-    from .ray_island import IslandHost
+    from .ray_outbox import Op
     from .switches import _Over
 
 _names = itertools.count(1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Way:
-    """What an island must know of a switch.
-
-    Attributes:
-        forward: the order of nodes.
-        keys: of executables, by (kind, home, bucket, branches).
-        spreads: of each home.
-    """
-
-    forward: Forward
-    keys: dict[tuple[str, int, int, int], str]
-    spreads: tuple[tuple, ...]
-
-
 class Woken:
-    """One switch over rows of one shape, for slices where they stand; the controller's side."""
+    """One switch over rows of one shape, for slices where they stand."""
 
-    def __init__(self, over: _Over, keys: dict[tuple[str, int, int, int], str]):
-        self.name, self.over = f"way {next(_names)} {id(over):x}", over
+    def __init__(self, over: _Over, keeping: bool, keys: dict[tuple[str, int, int, int], str]):
+        self.name, self.over, self.keeping = f"way {next(_names)} {id(over):x}", over, keeping
         self.slices = over.owner.slices
-        homes: list[Any] = [part.sharding() for part in self.slices]
-        self.outbox, self.where = homes[0].outbox, homes[0]
-        self.way = Way(over.forward, keys, tuple(home.spread for home in homes))
+        self.homes: list[Any] = [part.sharding() for part in self.slices]
+        self.outbox, self.where = self.homes[0].outbox, self.homes[0]
+        self.way = Way(over.training, keys, tuple(home.spread for home in self.homes))
         self.told = False
 
     def sending(self, counts: Any, rows: Any, bank: Any) -> Callable[[Wake], list[Any]] | None:
         """How it is sent; None where something of it is elsewhere."""
-        import jax
-
         params = [jax.tree.leaves(tree) for tree in bank.fetch(range(self.over.owner.count))]
         for array in itertools.chain((counts, rows), *params):
             if type(array) is not RayArray or array.outbox is not self.outbox or array._deleted:
@@ -67,126 +56,165 @@ class Woken:
         return lambda wake: self.send(wake, counts, rows, params)
 
     def send(self, wake: Wake, counts: Any, rows: Any, params: list[list[Any]]) -> list[Any]:
-        owned, outbox, out = wake.owns(1), self.outbox, self.over.out
+        owned, outbox, over = wake.owns(1) and not self.keeping, self.outbox, self.over
 
         def call(counts: Any, rows: Any) -> list[Any]:
             numbers = [[leaf.number for leaf in leaves] for leaves in params]
             with outbox.lock:
                 outbox.check()
                 op = outbox.op()
-                outs = outbox.numbers(self.way.forward.homes)
+                outs, (said,) = outbox.numbers(len(self.slices)), outbox.numbers(1)
+                kept = outbox.numbers(1)[0] if self.keeping else None
                 way = None if self.told else self.way
-                outbox.append(
-                    ("wake", self.name, way, counts.number, rows.number, owned, numbers, outs)
-                )
+                given = counts.number, rows.number, owned, numbers, outs, said, kept
+                outbox.append(("wake", "forward", self.name, way, *given))
                 self.told = True
+                read = RayArray(op, said, Shape(counts.shape, counts.dtype), self.where)
+                outbox.tell(read)
             if owned:
                 rows.donated()
-            return [RayArray(op, n, out, self.where) for n in outs]
+            over.owner.last = read
+            parts = [RayArray(op, n, over.out, self.where) for n in outs]
+            return parts if kept is None else [*parts, KeptThere(self, op, kept, read, rows)]
 
         whole = Executable(call, (), (), 0, 0, False, {})
         return wake.call(whole, [counts, rows], self.slices[0], "as a whole")
 
 
-def woken(over: _Over) -> Woken | None:
-    """For where its slices stand; None if they are on several islands, or not all is compiled."""
+class KeptThere(RayArray, Keeps):
+    """What the backward pass of a switch needs, on its island; passes for an array.
+
+    Attributes:
+        woken: the switch.
+        read: its counts.
+        rows: what went in.
+    """
+
+    __slots__ = ("read", "rows", "woken")
+
+    def __init__(self, woken: Woken, op: Op, number: int, read: RayArray, rows: RayArray):
+        super().__init__(op, number, OPAQUE, woken.where)
+        self.woken, self.read, self.rows = woken, read, (rows,)
+
+    def back(self, wake: Wake, grads: list[Any]) -> list[Any]:
+        """The backward node, there: the gradient of who was awake, and the rows' cotangents."""
+        woken, outbox = self.woken, self.outbox
+        owned = [wake.owns(2 + n) for n in range(len(grads))]
+
+        def call(*grads: Any) -> list[Any]:
+            for array in grads:
+                if array._deleted:
+                    raise ValueReleased(f"{array!r} has been deleted or donated")
+            training = woken.way.training
+            with outbox.lock:
+                outbox.check()
+                op = outbox.op()
+                outs = outbox.numbers(len(woken.slices) if training.floats else 0)
+                found = outbox.numbers(woken.over.owner.count * training.leaves)
+                numbers = [array.number for array in grads]
+                outbox.append(("wake", "backward", self.number, numbers, owned, outs, found))
+            for array, gone in zip(grads, owned, strict=True):
+                if gone:
+                    array.donated()
+            rows = [RayArray(op, n, woken.over.rows, woken.where) for n in outs]
+            return [SparseThere(woken, op, found, [self.read]), *rows]
+
+        whole = Executable(call, (), (), 0, 0, False, {})
+        return wake.call(whole, grads, woken.slices[0], "as a whole")
+
+
+class SparseThere(Awaited):
+    """The gradient of branches of which the island alone knows, as yet, who was awake."""
+
+    nbytes = 0
+
+    def __init__(self, woken: Woken, op: Op, numbers: range, read: Sequence[RayArray]):
+        """Args:
+        woken: the switch, or one of several that share their branches.
+        op: what makes it.
+        numbers: of all branches' arrays, in order.
+        read: counts, of each switch.
+        """
+        self.woken, self.op, self.numbers, self.read = woken, op, numbers, tuple(read)
+        self._freed, self._known = woken.outbox.freed, None
+
+    def known(self) -> Sparse:
+        if self._known is None:
+            over, homes = self.woken.over, self.woken.homes
+            awake = np.flatnonzero(sum(np.asarray(counts) for counts in self.read))
+            shapes = jax.tree.leaves(over.owner.params)
+            trees = {}
+            for branch in awake.tolist():
+                own = self.numbers[branch * len(shapes) : (branch + 1) * len(shapes)]
+                where = homes[branch % len(homes)]
+                trees[branch] = [
+                    RayArray(self.op, n, shape, where) for n, shape in zip(own, shapes, strict=True)
+                ]
+            self._known = over.sparse(trees)
+        return self._known
+
+    def plus(
+        self, others: Sequence[Any], wake: Wake, adder: Callable[[Any], Computation]
+    ) -> SparseThere | None:
+        woken, every = self.woken, [self, *others]
+        if any(type(x) is not SparseThere or x.woken.slices != woken.slices for x in others):
+            return None
+        outbox, leaves = woken.outbox, jax.tree.leaves(woken.over.owner.params)
+        keys = [adder(part).lower(leaves, leaves)[1].call.key for part in woken.slices]
+
+        def call() -> list[Any]:
+            with outbox.lock:
+                outbox.check()
+                op = outbox.op()
+                found = outbox.numbers(len(self.numbers))
+                sparse = [one.numbers for one in every]
+                outbox.append(("wake", "add", sparse, len(leaves), keys, found))
+            return [SparseThere(woken, op, found, [n for one in every for n in one.read])]
+
+        whole = Executable(call, (), (), 0, 0, False, {})
+        return wake.call(whole, [], woken.slices[0], "as a whole")[0]
+
+    def is_ready(self) -> bool:
+        return self.op.is_ready()
+
+    def wait_at_most(self, seconds: float) -> bool:
+        return self.op.wait_at_most(seconds)
+
+    def block_until_ready(self) -> SparseThere:
+        self.op.block_until_ready()
+        return self
+
+    def is_deleted(self) -> bool:
+        """Never; its arrays may be, when they are known."""
+        return False
+
+    def __del__(self) -> None:
+        # As of an array. What is known frees itself.
+        try:
+            if self._known is None:
+                self._freed.extend(self.numbers)
+        except AttributeError:
+            pass
+
+
+def woken(over: _Over, keeping: bool) -> Woken | None:
+    """For where its slices stand; None if they are on several islands, or not all is compiled.
+
+    Args:
+        over: the switch.
+        keeping: with gradients.
+    """
     parts = over.owner.slices
     first: Any = parts[0].devices[0]
     several = getattr(first.outbox, "hosts", 1) > 1  # each would have to read the counts
     if several or any(part.island is not parts[0].island for part in parts):
         return None
-    forward, keys = over.forward, {}
-    groups = [
-        (bucket, count)
-        for bucket in over.ladder.rungs
-        for count in node_sizes(bucket, over.owner.together)
-        if count <= over.owner.count
-    ]
-    alone = "copy" if over.alike else "zeros"
-    needed = [(alone, 0, 0), ("zeros", 0, 0), *((forward.grouped, *group) for group in groups)]
-    for home in range(over.homes):
-        for kind, bucket, count in needed:
-            found: Any = over.nodes.known((kind, bucket, count, over.key), home)
+    keys = {}
+    for way in (KEEPING, BACKWARD) if keeping else (FORWARD,):
+        for home, kind, group in over.may_wake(way):
+            found: Any = over.known(kind, home, group)
             if found is None:
                 return None
+            bucket, count = (0, 0) if group is None else (group.bucket, len(group.branches))
             keys[kind, home, bucket, count] = found.call.key
-    return Woken(over, keys)
-
-
-class Waker:
-    """The same on the island: a driver of `Forward` with arrays and executables at hand."""
-
-    def __init__(self, host: IslandHost, way: Way, params: list[list[int]], owned: bool):
-        self.host, self.way, self._params, self._owned = host, way, params, owned
-
-    def node(self, kind: str, home: int, leaves: list[Any], group: Awake | None = None) -> list:
-        bucket, count = (0, 0) if group is None else (group.bucket, len(group.branches))
-        try:
-            return self.host.codes[self.way.keys[kind, home, bucket, count]].call(*leaves)
-        except Exception as error:
-            if group is not None:
-                error.add_note(f"of branches {group.branches}, {group.bucket} rows each")
-            raise
-
-    def move(self, arrays: Sequence[Any], homes: Sequence[int]) -> list[Any]:
-        import jax
-
-        return jax.device_put(
-            list(arrays), [self.host.sharding(self.way.spreads[h]) for h in homes]
-        )
-
-    def owns(self) -> bool:
-        return self._owned
-
-    def expect(self, branches: list[int]) -> None:
-        """They are here."""
-
-    def params(self, branches: Sequence[int]) -> list[Any]:
-        return [self.host.value(n) for branch in branches for n in self._params[branch]]
-
-    def used(self, branches: Sequence[int], out: Any) -> None:
-        """They stay."""
-
-
-def wake_here(
-    host: IslandHost,
-    name: str,
-    way: Way | None,
-    counts: int,
-    rows: int,
-    owned: bool,
-    params: list[list[int]],
-    outs: range,
-) -> Any:
-    """Reads the counts, which waits for them, and runs who is awake; what `Woken.send` sends.
-
-    Args:
-        name, way: by which it is known from then on; None if it is.
-        counts, rows, params, outs: numbers of arrays.
-        owned: nobody else needs the rows.
-
-    Returns:
-        an array that shows when it is done.
-    """
-    import jax.numpy as jnp
-
-    from .ray_island import Poison
-
-    if way is not None:
-        host.codes[name] = way
-    known: Way = host.codes[name]
-    try:
-        given = host.value(counts), host.value(rows)
-        alone = owned and rows not in host._offered
-        driver = Waker(host, known, params, alone)
-        groups = known.forward.groups(np.asarray(given[0]))
-        parts = known.forward.run(driver, groups, given[1])
-        # Each handle has an array of its own, since who has the last one to it may give it away.
-        made = [jnp.copy(p) if any(p is q for q in parts[:n]) else p for n, p in enumerate(parts)]
-    except Exception as error:
-        made = [Poison(pack_error(error))] * len(outs)
-    finally:
-        if owned:
-            host.values.pop(rows, None)
-    host.values.update(zip(outs, made, strict=True))
-    return made[0]
+    return Woken(over, keeping, keys)

@@ -14,11 +14,10 @@ import numpy as np
 
 from .conditional import Ahead, Wake, expands_itself
 from .errors import Cancelled, IslandLost, ProgramError, RuntimeFault, RunTimeout, ValueReleased
-from .faults import again, bare, fault, said
+from .faults import again, fault, said
 from .graph import Node
-from .holding import Holding
-from .sent import Sent
-from .steps import Expansion, Mover, Segment, Step
+from .slots import Slots
+from .steps import Expansion, Segment, Step
 from .telling import tell_given, tell_read, tell_step
 from .values import Value
 from .waiting import is_gone
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from .system import Runtime
 
 
-class Run(Sent):
+class Run(Slots):
     """A program that was called.
 
     Its parts are sent in order by whatever thread comes by, under the run's lock: the one that
@@ -41,11 +40,8 @@ class Run(Sent):
 
     def __init__(self, system: Runtime, plan: Plan, client: Client):
         super().__init__(system, plan, client)
-        self._slots: list[Any] = plan.blank.copy()
         self._todo: Sequence[int] = range(len(plan.parts))
         self._known: set[int] = set()  # parts that were conditional and are expanded
-        self._holding = Holding(plan, system.store, client)
-        self._ill = False  # some slot holds an exception, or is on an island that was lost
         self._sending = False
         self._lock = threading.RLock()
         self._values: list[weakref.ref[Value]] = []
@@ -239,40 +235,6 @@ class Run(Sent):
         if self.lost(island.name):
             raise IslandLost(f"island {island.name!r} is lost, and {self!r} needed it")
 
-    def _poisoned(self, step: Step) -> bool:
-        poison = self._poison(step.inputs)
-        if poison is None:
-            return False
-        for out in step.outputs:
-            self._slots[out] = poison
-        if isinstance(step.call, Mover):
-            # Others may use what goes in the same batch and is well.
-            well = [n for n, slot in enumerate(step.inputs) if self._poison((slot,)) is None]
-            arrays = step.call.only(well)(*[self._slots[step.inputs[n]] for n in well])
-            for n, array in zip(well, arrays, strict=True):
-                self._slots[step.outputs[n]] = array
-        return True
-
-    def _poison(self, slots: Sequence[int]) -> BaseException | None:
-        """What is wrong with one of these slots."""
-        for slot in slots:
-            found, island = self._slots[slot], self.plan.islands[slot]
-            if isinstance(found, BaseException):
-                return found
-            if island and self.lost(island):
-                return IslandLost(f"island {island!r} is lost, with what {self!r} had on it")
-        return None
-
-    def _fail(self, step: Step, error: Exception) -> None:
-        found = fault(self.plan.graph, step.node, error)
-        self.failed[step.node] = found
-        self._give_up(step.outputs, found)
-
-    def _give_up(self, slots: Sequence[int], error: BaseException) -> None:
-        self._ill, error = True, bare(error)
-        for slot in slots:
-            self._slots[slot] = error
-
     def _look_closely(self, step: Step, outs: list[Any], began: float, island: Island) -> bool:
         """Traces, checks and sequential dispatch; false if the node turned out to be ill."""
         system = self.system
@@ -354,29 +316,7 @@ class Run(Sent):
         self._woken += 1
         return self._woken
 
-    # Slots.
-
-    def last_use(self, part: Expansion, slot: int) -> bool:
-        """Whether nobody else will read this slot's array."""
-        if not (slot in part.drop or (slot in part.shared and self._holding.left[slot] == 1)):
-            return False
-        # A conditional node may have put one array into several slots.
-        array = self._slots[slot]
-        return sum(other is array for other in self._slots) == 1 == part.inputs.count(slot)
-
-    def _used(self, shared: Sequence[int]) -> None:
-        left, gone = self._holding.left, []
-        for slot in shared:
-            left[slot] -= 1
-            if not left[slot]:
-                self._slots[slot] = None
-                gone.append(slot)
-        self._holding.drop(gone)
-
-    def _drop(self, slot: int) -> None:
-        """Forgets a slot whose bytes no segment has counted as dropped."""
-        self._slots[slot] = None
-        self._holding.drop([slot])
+    # Results.
 
     def _wanted(self) -> bool:
         """Whether anybody holds a result that is not known yet."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from .buckets import Ladder
+from .switch_kinds import FORWARD
 from .waking import Awake, awake_groups
 
 
@@ -28,8 +29,9 @@ class Driver(Protocol):
         """Arrays at other homes."""
         ...
 
-    def owns(self) -> bool:
-        """Whether the rows are nobody else's, so that their buffer may be written to."""
+    def owns(self, number: int) -> bool:
+        """Whether one of the arrays given (the rows; or a home's cotangent) is nobody else's, so
+        that its buffer may be written to."""
         ...
 
     def expect(self, branches: list[int]) -> None:
@@ -65,11 +67,6 @@ class Forward:
     alike: bool
     beside: tuple[bool, ...]
 
-    @property
-    def grouped(self) -> str:
-        """The kind of its nodes of branches."""
-        return "over" if self.alike else "beside"
-
     def groups(self, counts: np.ndarray) -> list[Awake]:
         """Who is awake, in which nodes.
 
@@ -85,12 +82,12 @@ class Forward:
 
     def run(self, driver: Driver, groups: Sequence[Awake], rows: Any) -> list[Any]:
         """Sends the nodes; gives every home's part, on the first."""
-        used = {group.home for group in groups}
+        kind, used = FORWARD.grouped(self.alike), {group.home for group in groups}
         copies = self.spread(driver, rows, used)
         buffers = list(copies)
         if self.alike:
             for h in used:
-                if self.beside[h] if h else not driver.owns():
+                if self.beside[h] if h else not driver.owns(0):
                     (buffers[h],) = driver.node("copy", h, [buffers[h]])
         driver.expect([branch for group in groups for branch in group.branches])
         for group in groups:
@@ -101,7 +98,7 @@ class Forward:
                 if buffers[h] is copies[h]:
                     (buffers[h],) = driver.node("zeros", h, [])
                 leaves = [buffers[h], copies[h], group.spans, *params]
-            buffers[h] = driver.node(self.grouped, h, leaves, group)[0]
+            buffers[h] = driver.node(kind, h, leaves, group)[0]
             driver.used(group.branches, buffers[h])
         return self.home(driver, buffers, "zeros")
 

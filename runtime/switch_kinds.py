@@ -24,6 +24,30 @@ ALONE = frozenset(["zeros", "zero rows", "copy", "copy grad"])
 
 
 @dataclasses.dataclass(frozen=True)
+class Pass:
+    """What a way through a switch may wake.
+
+    Attributes:
+        alone: kinds of no branch.
+        over: the kind of its nodes of branches where one buffer serves both ways.
+        beside: the same where it does not.
+    """
+
+    alone: tuple[str, ...]
+    over: str
+    beside: str
+
+    def grouped(self, alike: bool) -> str:
+        """The kind of its nodes of branches."""
+        return self.over if alike else self.beside
+
+
+FORWARD = Pass(("copy", "zeros"), "over", "beside")
+KEEPING = Pass(("zeros",), "keeping", "keeping")
+BACKWARD = Pass(("copy grad", "zero rows"), "back over", "back beside")
+
+
+@dataclasses.dataclass(frozen=True)
 class Kinds:
     """Of one switch over rows of one shape.
 

@@ -8,9 +8,8 @@ section 6.3, leave this to the future).
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,23 +24,11 @@ from .errors import ProgramError
 from .graph import OPAQUE, Shape
 from .resources import Slice
 from .switch_forward import Forward
-from .switch_kinds import ALONE, Kinds
+from .switch_kinds import ALONE, BACKWARD, FORWARD, KEEPING, Kinds, Pass
 from .switch_nodes import Branch, Rowwise, merge_branches
+from .switch_training import Kept, Training
 from .tracing import Traced, builder
 from .waking import Awake, Executables, node_sizes
-
-
-@dataclasses.dataclass
-class Kept:
-    """What the backward pass of a switch needs of the forward: arrays of awake branches."""
-
-    groups: list[Awake]
-    rows: list[Any]  # by home
-    saved: list[Any]  # by group: flat leaves, or None
-
-    @property
-    def nbytes(self) -> int:
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.saved))
 
 
 class Switch:
@@ -198,20 +185,20 @@ class _Over:
         self.kinds = Kinds(owner.branch, owner.params, owner.save, self.rows, self.out)
         leaves, tree = jax.tree.flatten(owner.params)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        self.there: Any = None  # what a back end knows of it, and for which versions of its slices
+        # What a back end knows of it, without and with gradients, for versions of its slices.
+        self.there: dict[bool, Any] = {}
         # All that its nodes depend on, but for their kind, bucket and count.
         self.key = (owner.branch, tree, shapes, owner.save, rows.shape, rows.dtype)
-        there, keeping, back = (
-            functools.partial(self.compile, *way)
-            for way in (
-                (("copy", "zeros"), "over" if self.alike else "beside"),
-                (("zeros",), "keeping"),
-                (("copy grad", "zero rows"), "back over" if self.alike else "back beside"),
-            )
+        part, name = functools.partial, owner.name
+        self.conditional = Conditional(
+            name, 1, self.infer, self, part(self.compile, FORWARD), part(self.ahead, False)
         )
-        self.conditional = Conditional(owner.name, 1, self.infer, self, there, self.ahead)
-        self.keeping = Conditional(owner.name, 1, self.train, None, keeping)
-        self.backwards = Conditional(f"{owner.name} backward", 0, self.back, None, back)
+        self.keeping = Conditional(
+            name, 1, self.train, None, part(self.compile, KEEPING), part(self.ahead, True)
+        )
+        self.backwards = Conditional(
+            f"{name} backward", 0, self.back, None, part(self.compile, BACKWARD)
+        )
 
     # What `value_and_grad` asks of a conditional node.
 
@@ -231,19 +218,18 @@ class _Over:
 
     def infer(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         rows, bank = inputs
-        driver = _Waking(self, wake, bank)
-        return self.forward.run(driver, self._groups(read[0]), rows)
+        return self.forward.run(_Waking(self, wake, bank, 1), self._groups(read[0]), rows)
 
-    def ahead(self, inputs: list[Any]) -> Callable[[Wake], list[Any]] | None:
-        """As `infer`, by the island alone, if all that it may wake is there and compiled."""
-        counts, rows, bank = inputs
-        expand = getattr(self.owner.slices[0].backend, "woken_there", None)
-        if expand is None or not getattr(bank, "at_hand", False):
+    def ahead(self, keeping: bool, inputs: list[Any]) -> Callable[[Wake], list[Any]] | None:
+        """As `infer` or `train`, by the island alone, if all that it may wake is there and
+        compiled."""
+        first = self.owner.slices[0]
+        expand = getattr(first.backend, "woken_there", None)
+        if expand is None or not getattr(inputs[2], "at_hand", False):
             return None
-        found = expand(self, counts, rows, bank)
-        if found is not None:
-            self.owner.last = counts
-        return found
+        if keeping and first.system.store.budget is not None:
+            return None  # what will be kept can be counted here alone
+        return expand(self, keeping, *inputs)
 
     def train(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         rows, bank = inputs
@@ -252,63 +238,32 @@ class _Over:
                 f"the branches of switch {self.owner.name!r} are fetched on demand, and would be "
                 "gone when their gradients come: differentiate with Branches on devices"
             )
-        groups = self._groups(read[0])
-        used = {group.home for group in groups}
-        driver, forward = _Waking(self, wake, bank), self.forward
-        copies = forward.spread(driver, rows, used)
-        buffers = [
-            self._wake(wake, "zeros", h, [])[0] if h in used else None for h in range(self.homes)
-        ]
-        kept = Kept(groups, copies, [])
-        for group in groups:
-            params, h = driver.params(group.branches), group.home
-            leaves = [buffers[h], copies[h], group.spans, *params]
-            buffers[h], *saved = self._wake(wake, "keeping", h, leaves, group)
-            kept.saved.append(saved or None)
-        return [*forward.home(driver, buffers, "zeros"), kept]
+        driver = _Waking(self, wake, bank, 1)
+        outs, kept = self.training.run(driver, self._groups(read[0]), rows)
+        return [*outs, kept]
 
     def back(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         kept, bank, *grads = inputs
-        driver = _Waking(self, wake, bank)
-        used = {group.home for group in kept.groups}
-        first = grads[0]
-        if not wake.owns(2) and 0 in used and self.alike:
-            (first,) = self._wake(wake, "copy grad", 0, [first])
-        grads = [first, *grads[1:]]
-        away = [h for h in range(1, self.homes) if h in used]
-        if away:
-            moved = wake.move([grads[h] for h in away], [self.owner.slices[h] for h in away])
-            for h, grad in zip(away, moved, strict=True):
-                grads[h] = grad
-                if self.alike and self._beside_first(h) and not wake.owns(2 + h):
-                    (grads[h],) = self._wake(wake, "copy grad", h, [grad])
-        buffers: list[Any] = [grad if h in used else None for h, grad in enumerate(grads)]
-        if not self.alike:
-            buffers = [
-                self._wake(wake, "zero rows", h, [])[0] if h in used else None
-                for h in range(self.homes)
-            ]
-        tree, found = jax.tree.structure(self.owner.params), Sparse()
-        for group, saved in zip(kept.groups, kept.saved, strict=True):
-            h = group.home
-            params = driver.params(group.branches)
-            rest = [kept.rows[h], *(saved or ()), group.spans, *params]
-            if self.alike:
-                buffers[h], *made = self._wake(wake, "back over", h, [buffers[h], *rest], group)
-            else:
-                leaves = [buffers[h], grads[h], *rest]
-                buffers[h], *made = self._wake(wake, "back beside", h, leaves, group)
-            each = tree.num_leaves
-            for n, branch in enumerate(group.branches):
-                found[branch] = jax.tree.unflatten(tree, made[n * each : (n + 1) * each])
-                found.slices[branch] = self.owner.slices[h]
-        if not self.floats:
-            return [found]
-        return [found, *self.forward.home(driver, buffers, "zero rows")]
+        if not isinstance(kept, Kept):  # its island has it, and goes on there
+            return kept.back(wake, grads)
+        trees, parts = self.training.back(_Waking(self, wake, bank, 2), kept, grads)
+        return [self.sparse(trees), *parts]
+
+    def sparse(self, found: Mapping[int, Sequence[Any]]) -> Sparse:
+        """Leaves of gradients by branch, as trees that know where they are."""
+        tree = jax.tree.structure(self.owner.params)
+        whole = Sparse({b: jax.tree.unflatten(tree, leaves) for b, leaves in found.items()})
+        whole.slices = {b: self.owner.slices[b % self.homes] for b in found}
+        return whole
 
     def _groups(self, counts: np.ndarray) -> list[Awake]:
         self.owner.last = counts
         return self.forward.groups(counts)
+
+    @property
+    def training(self) -> Training:
+        """How it runs with gradients, where its slices stand now."""
+        return Training(self.forward, len(jax.tree.leaves(self.owner.params)), self.floats)
 
     @property
     def forward(self) -> Forward:
@@ -336,8 +291,8 @@ class _Over:
         return wake.call(executable, leaves, self.owner.slices[home], name)
 
     def _executable(self, kind: str, home: int, group: Awake | None) -> Any:
-        bucket, count = (0, 0) if group is None else (group.bucket, len(group.branches))
-        key = (kind, bucket, count, self.key)
+        key = self._kind(kind, group)
+        _, bucket, count, _ = key
         return self.nodes.get(
             key,
             home,
@@ -346,25 +301,39 @@ class _Over:
             () if kind in ALONE else (0,),
         )
 
-    def compile(self, alone: tuple[str, ...], grouped: str) -> None:
-        """Compiles all that one way can wake: every bucket, for one branch and for `together`."""
-        together = self.owner.together
+    def _kind(self, kind: str, group: Awake | None) -> tuple[str, int, int, Any]:
+        bucket, count = (0, 0) if group is None else (group.bucket, len(group.branches))
+        return kind, bucket, count, self.key
+
+    def compile(self, way: Pass) -> None:
+        """Compiles all that one way can wake."""
+        for home, kind, group in self.may_wake(way):
+            self._executable(kind, home, group)
+
+    def may_wake(self, way: Pass) -> Iterator[tuple[int, str, Awake | None]]:
+        """Homes, kinds and groups of all that one way can wake: every bucket, for each number of
+        branches that can share a node."""
+        most, grouped = self.owner.count, way.grouped(self.alike)
         for home in range(self.homes):
-            for kind in alone:
-                self._executable(kind, home, None)
+            for kind in way.alone:
+                yield home, kind, None
             for bucket in self.ladder.rungs:
-                for count in node_sizes(bucket, together):
-                    if count > self.owner.count:
-                        continue
-                    group = Awake(home, tuple(range(count)), bucket, np.zeros((count, 2)))
-                    self._executable(grouped, home, group)
+                for count in node_sizes(bucket, self.owner.together):
+                    if count <= most:
+                        spans = np.zeros((count, 2))
+                        yield home, grouped, Awake(home, tuple(range(count)), bucket, spans)
+
+    def known(self, kind: str, home: int, group: Awake | None) -> Any:
+        """An executable, if it is compiled already for where its slice stands now."""
+        return self.nodes.known(self._kind(kind, group), home)
 
 
 class _Waking:
     """Wakes a switch's nodes from here, for one expansion."""
 
-    def __init__(self, over: _Over, wake: Wake, bank: Any):
-        self.over, self.wake, self.bank = over, wake, bank
+    def __init__(self, over: _Over, wake: Wake, bank: Any, first: int):
+        """`first` is the place of what may be owned among the inputs."""
+        self.over, self.wake, self.bank, self._first = over, wake, bank, first
         self._on_demand = bank if isinstance(bank, OnDemand) else None
 
     def node(self, kind: str, home: int, leaves: list[Any], group: Awake | None = None) -> list:
@@ -373,8 +342,8 @@ class _Waking:
     def move(self, arrays: Sequence[Any], homes: Sequence[int]) -> list[Any]:
         return self.wake.move(arrays, [self.over.owner.slices[h] for h in homes])
 
-    def owns(self) -> bool:
-        return self.wake.owns(1)
+    def owns(self, number: int) -> bool:
+        return self.wake.owns(self._first + number)
 
     def expect(self, branches: list[int]) -> None:
         if self._on_demand:

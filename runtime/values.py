@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from .branches import Awaited
 from .errors import IslandLost, NodeError, RunTimeout, StoreFull, ValueReleased
 from .faults import again, bare
 from .waiting import fetched, is_gone, is_ready
@@ -83,6 +84,10 @@ class Value:
         if is_gone(array):
             self._gone = "it was donated"
             raise ValueReleased(f"{self!r} was used after it was gone: {self._gone}")
+        if isinstance(array, Awaited):  # who was awake has to be heard first
+            for read in array.read:
+                self._run.wait(read, self._node, timeout)
+            array = self._array = array.known()
         return array
 
     def done(self) -> bool:

@@ -3,7 +3,8 @@
     python -P -m byways.experiments.bench.switch_latency
 
 A router, a switch of eight branches of which two are awake, and a sum, one call after the other, as
-when a decoder makes one token at a time. Both ways take turns within a round.
+when a decoder makes one token at a time; and the gradient of the same by the branches, until the
+value and whose gradients there are is known. Both ways take turns within a round.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ class _Asked(rt.Branches):
     at_hand = False
 
 
-def bench_switch(system: rt.Runtime, island: str, rounds: int = 200) -> dict[str, Any]:
-    """Times both ways.
+def bench_switch(
+    system: rt.Runtime, island: str, rounds: int = 200, train: bool = False
+) -> dict[str, Any]:
+    """Times both ways, with or without gradients.
 
     Returns:
         medians in ms and messages of a call, by way (`there`, `here`); `rounds`.
@@ -45,7 +48,13 @@ def bench_switch(system: rt.Runtime, island: str, rounds: int = 200) -> dict[str
         rows, counts = router(x, counts)
         return total(switch(counts, rows, bank))
 
-    run = rt.program(layer, name="layer")
+    run = rt.value_and_grad(layer, 2) if train else rt.program(layer, name="layer")
+
+    def call(bank: Any) -> tuple[Any, Any]:
+        """The value, and the gradients where they are."""
+        found = run(x, counts, bank)
+        return (found[0].result(), found[1].array()) if train else (found.result(), None)
+
     trees = [part.put(np.eye(WIDTH, dtype=np.float32) * (b + 1)) for b in range(BRANCHES)]
     banks = {"there": rt.Branches(trees), "here": _Asked(trees)}
     x = part.put(np.ones((ROWS, WIDTH), np.float32))
@@ -54,12 +63,12 @@ def bench_switch(system: rt.Runtime, island: str, rounds: int = 200) -> dict[str
     outbox: Any = part.devices[0].outbox  # pyright: ignore[reportAttributeAccessIssue]
     seconds: dict[str, list[float]] = {way: [] for way in banks}
     messages = dict.fromkeys(banks, 0)
-    values = {way: run(x, counts, bank).result() for way, bank in banks.items()}
+    values = {way: call(bank)[0] for way, bank in banks.items()}
     assert values["there"] == values["here"]
     for _ in range(rounds):
         for way, bank in banks.items():
             before, began = outbox.messages, time.perf_counter()
-            run(x, counts, bank).result()
+            call(bank)
             seconds[way].append(time.perf_counter() - began)
             messages[way] += outbox.messages - before
     return {
@@ -70,10 +79,12 @@ def bench_switch(system: rt.Runtime, island: str, rounds: int = 200) -> dict[str
 
 
 def main() -> None:
-    """Prints a line of JSON, with the machine's load as it began."""
-    load = os.getloadavg()[0]
+    """Prints a line of JSON for each kind, with the machine's load as it began."""
+    load = round(os.getloadavg()[0], 1)
     with rt.RayRuntime(1) as system:
-        print(json.dumps({**bench_switch(system, "island0"), "load": round(load, 1)}))
+        for kind, train in (("forward", False), ("gradients", True)):
+            found = bench_switch(system, "island0", train=train)
+            print(json.dumps({"kind": kind, **found, "load": load}))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """The benchmark of a switch that its island expands, on hosts in this process."""
 
+import pytest
 from byways.experiments.bench.switch_latency import bench_switch
 
 from ..runtime.ray_in_process import NearIslands
 
 
-def test_both_ways_are_timed_and_their_messages_counted():
+@pytest.mark.parametrize("train", [False, True])
+def test_both_ways_are_timed_and_their_messages_counted(train):
     hosts = NearIslands(1)
     try:
         with hosts.runtime() as system:
-            found = bench_switch(system, "island0", rounds=2)
+            found = bench_switch(system, "island0", rounds=2, train=train)
     finally:
         hosts.close()
     assert found["ms"].keys() == found["messages"].keys() == {"there", "here"}
