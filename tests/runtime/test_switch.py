@@ -371,6 +371,29 @@ def test_branches_that_two_switches_share(system):
     check_gradients(loss_of(system, first, first), trees, counts, rows_of(16), bank, times=2)
 
 
+def test_rows_that_are_kept_are_not_written_to_by_a_switch_without_gradients(system):
+    switch, bank, trees = build(system, 1, 3)
+    other = rt.switch(expert, switch.slices, trees[0], 3)
+    pre = rt.computation(lambda w, x: x @ w, switch.slices[0])
+    post = rt.computation(lambda y: 1.0 + (y**2).sum(), switch.slices[0])
+
+    @rt.program
+    def loss(w, bank, counts, x):
+        rows = pre(w, x)
+        return post(switch(counts, rows, bank)), other(counts, rows, bank)
+
+    w, counts, rows = jnp.eye(D) + 0.1, np.array([5, 0, 11], np.int32), rows_of(16)
+    want, (want_w, _) = plain_loss(w, trees, counts, rows, 1)
+    both = rt.value_and_grad(loss, (0, 1), has_aux=True)
+    (value, out), (d_w, grads) = both(w, bank, counts, rows)
+    np.testing.assert_allclose(value.result(), want, rtol=1e-5)
+    np.testing.assert_allclose(d_w.result(), want_w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        out.result(), plain(expert, trees, counts, rows @ w), rtol=1e-5, atol=1e-6
+    )
+    assert sorted(grads.result()) == [0, 2]
+
+
 def test_sparse_gradients_pass_for_arrays(system):
     switch, bank, trees = build(system, 1, 3)
     grads = check_gradients(
