@@ -22,7 +22,7 @@ from .faults import said
 
 LONGEST = 1 << 20  # bytes of a message
 MOST = 1024  # of visitors at a time, and of identifiers in a message
-STEP = 0.02  # seconds between looks while something is under way
+STEP = 0.1  # seconds between looks while something is under way
 IDLE = 2.0  # and while nothing is
 
 
@@ -131,7 +131,7 @@ class Door:
         for one in (self._waker, self._woken):
             one.setblocking(False)
         self._visitors = 0
-        self._stopping = self._asleep = False
+        self._stopping = self._asleep = self._called = False
         self.watch(self._woken, self._wake_up)
         self.watch(self._listener, self._let_in)
         self._thread = threading.Thread(target=self._run, name="byways transfers", daemon=True)
@@ -171,22 +171,14 @@ class Door:
 
     def _run(self) -> None:
         try:
+            due = 0.0
             while not self._stopping:
-                self._asleep = True  # before looking: what comes from here on wakes
-                host = self._host()
-                if host is None:
-                    return
-                try:
-                    pause = host.tick()
-                except Exception as error:  # else every wait would lose its end, unseen
-                    warnings.warn(f"transfers: {said(error)}", RuntimeWarning, stacklevel=1)
-                    pause = IDLE
-                del host
-                if pause is not None and pause <= STEP:
-                    self._asleep = False  # up again soon enough
-                for key, events in self._selector.select(
-                    IDLE if pause is None else min(pause, IDLE)
-                ):
+                if self._called or time.monotonic() >= due:
+                    pause = self._look()
+                    if pause is None:
+                        return
+                    due = time.monotonic() + pause
+                for key, events in self._selector.select(max(0.0, due - time.monotonic())):
                     key.data(events)
         finally:
             for key in list(self._selector.get_map().values()):
@@ -194,7 +186,23 @@ class Door:
             self._waker.close()
             self._selector.close()
 
+    def _look(self) -> float | None:
+        """Has the host look after all that is under way; seconds until it is to do so again."""
+        self._called, self._asleep = False, True  # before looking: what comes from here on wakes
+        host = self._host()
+        if host is None:
+            return None
+        try:
+            pause = host.tick()
+        except Exception as error:  # else every wait would lose its end, unseen
+            warnings.warn(f"transfers: {said(error)}", RuntimeWarning, stacklevel=1)
+            pause = IDLE
+        if pause is not None and pause <= STEP:
+            self._asleep = False  # up again soon enough
+        return IDLE if pause is None else min(pause, IDLE)
+
     def _wake_up(self, _: int) -> None:
+        self._called = True
         with contextlib.suppress(OSError):
             self._woken.recv(1 << 10)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .carried_errors import error_arrays
+from .doors import STEP
 from .settled import settled
 from .transfer_errors import TransferRefused
 
@@ -149,7 +150,7 @@ class OfferBook:
                     self._end(identifier, "expired")
                     self.orphans += 1
                     continue
-                left = 0.05 if offer.due is None else max(offer.due - now, 0.01)
+                left = STEP if offer.due is None else max(offer.due - now, 0.01)
                 again = left if again is None else min(again, left)
         return again
 
