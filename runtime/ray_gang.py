@@ -134,19 +134,6 @@ class GangHost(IslandHost):
         except Exception as error:
             return Poison(pack_error(error))
 
-    def _send(
-        self,
-        op: int,
-        ins: list[int],
-        key: str,
-        to: str,
-        have: Sequence[int] = (0,),
-        wanted: Sequence[int] = (0,),
-    ) -> None:
-        for host in self._served(have, wanted):
-            self._offer(ins, key, to, host)
-        self._batch.append((op, None, ()))
-
     def _take(self, op: int, outs: range, key: str, spreads: list[tuple], whose: str) -> None:
         there = [self.sharding(spread) for spread in spreads]
         hosts, made = hosts_of(there[0]), [ELSEWHERE] * len(there)
@@ -157,7 +144,6 @@ class GangHost(IslandHost):
         self._came(op, outs, made)
 
     def _served(self, have: Sequence[int], wanted: Sequence[int]) -> list[int]:
-        """Those of the hosts that want an array who get it from here, of all that have it."""
         return [host for n, host in enumerate(wanted) if have[n % len(have)] == self.host]
 
     def _own(self, array: Any) -> Any:

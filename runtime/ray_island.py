@@ -195,9 +195,13 @@ class IslandHost:
             have: hosts of this island that have the arrays.
             wanted: hosts of the other where they are to be.
         """
-        for host in wanted:
+        for host in self._served(have, wanted):
             self._offer(ins, key, to, host)
         self._batch.append((op, None, ()))
+
+    def _served(self, have: Sequence[int], wanted: Sequence[int]) -> Sequence[int]:
+        """Those of the hosts that want an array who get it from this one, of all that have it."""
+        return wanted
 
     def _offer(self, ins: list[int], key: str, to: str, host: int) -> None:
         ticket, ill = "", []
