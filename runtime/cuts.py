@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from jax.sharding import PartitionSpec
@@ -31,4 +32,28 @@ def cuts_of(spec: PartitionSpec | None, axes: Mapping[str, int]) -> Cuts:
         found.append(tuple(name for name in names if axes[name] > 1))
     while found and not found[-1]:
         found.pop()
+    return tuple(found)
+
+
+def cut_shape(shape: tuple[int, ...], cuts: Cuts, axes: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of what one device has of an array.
+
+    Args:
+        shape: of the whole array.
+        cuts: as `cuts_of` gives them, for these axes.
+
+    Raises:
+        ProgramError: it does not divide.
+    """
+    if len(cuts) > len(shape):
+        raise ProgramError(f"an array of shape {list(shape)} has no axis to cut {cuts}")
+    found = list(shape)
+    for place, names in enumerate(cuts):
+        parts = math.prod(axes[name] for name in names)
+        if found[place] % parts:
+            raise ProgramError(
+                f"axis {place} of an array of shape {list(shape)} does not divide over the "
+                f"{parts} devices of {'+'.join(names)}"
+            )
+        found[place] //= parts
     return tuple(found)

@@ -6,7 +6,6 @@ reference to it goes, the island is told to forget the array.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -61,16 +60,9 @@ class RaySharding(Sharding):
         """Of what one device has.
 
         Raises:
-            ValueError: it does not divide.
+            ProgramError: it does not divide.
         """
-        parts = [math.prod(self._axes[name] for name in names) for names in self.cuts]
-        if len(parts) > len(shape) or any(n % k for n, k in zip(shape, parts, strict=False)):
-            raise ValueError(
-                f"an array of shape {list(shape)} does not divide into {parts} parts, over the "
-                f"axes {self.cuts} of a slice"
-            )
-        parts += [1] * (len(shape) - len(parts))
-        return tuple(n // k for n, k in zip(shape, parts, strict=True))
+        return cut_shape(shape, self.cuts, self._axes)
 
     def whole(self) -> RaySharding:
         """The same devices, each with all of it."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from jax.sharding import PartitionSpec, Sharding
 
-from .cuts import cuts_of
+from .cuts import cut_shape, cuts_of
 from .errors import ProgramError
 from .graph import Shape, nbytes
 from .sim_engine import Engine, Group, Task
@@ -43,18 +42,7 @@ class SimSharding(Sharding):
         Raises:
             ProgramError: it does not divide.
         """
-        if len(self.spec) > len(shape):
-            raise ProgramError(f"an array of shape {list(shape)} has no axis to cut {self.spec}")
-        found = list(shape)
-        for place, names in enumerate(self.spec):
-            parts = math.prod(self.axes[name] for name in names)
-            if found[place] % parts:
-                raise ProgramError(
-                    f"axis {place} of an array of shape {list(shape)} does not divide over the "
-                    f"{parts} devices of {'+'.join(names)}"
-                )
-            found[place] //= parts
-        return tuple(found)
+        return cut_shape(shape, self.spec, self.axes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SimSharding) and self._key == other._key
