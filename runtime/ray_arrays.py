@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec, Sharding
 
-from .cuts import Cuts, cuts_of
+from .cuts import Cuts, cut_shape, cuts_of
 from .errors import ValueReleased
 from .graph import Shape, nbytes
 from .ray_wire import from_wire
