@@ -7,12 +7,14 @@ import importlib
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from .errors import RuntimeFault
 from .faults import said
+from .ray_probe import NoRay, Probed, probe
 
 # What the Ray that is started here, and all of its processes, find in their environment: none has a
 # checkout on its path; islands are as eager as this process; a slow machine may take its time.
@@ -25,8 +27,15 @@ STARTING = {
 }
 
 
+# Seconds for a port to take a connection.
+REACH = 5.0
+# Where Ray reads whether processes ask each other for a token. Given an address, it does not look
+# whether there is one, as it does where it finds or starts a Ray itself.
+MODE = "RAY_AUTH_MODE"
+
+
 class RayMissing(RuntimeFault):
-    """Ray is not installed, not where it was said to be, or has too little."""
+    """Ray is not installed, not where it was said to be, of another version, or has too little."""
 
 
 def the_ray() -> Any:
@@ -53,25 +62,13 @@ def start_ray(ray: Any, islands: int, address: str | None) -> bool:
         address: as of `RayIslands`.
 
     Raises:
-        RayMissing: none answers there, or it does not start.
+        RayMissing: none of our version that lets us in answers there, or it does not start.
     """
     if ray.is_initialized():
         return False
     common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address is not None:
-        try:
-            host, _, port = address.rpartition(":")
-            if host:  # Ray itself asks for minutes
-                socket.create_connection((host, int(port)), 5).close()
-            if host in ("127.0.0.1", "localhost", "::1"):
-                _stay_on_loopback(ray)
-            with _quiet():
-                ray.init(address=address, **common)
-        except Exception as error:
-            raise RayMissing(
-                f"no Ray answers at {address!r} ({said(error)}): start one by `ray start --head`, "
-                "or leave address out"
-            ) from error
+        _join(ray, address, common)
         return True
     with _environment(STARTING), _quiet():
         _stay_on_loopback(ray)
@@ -87,6 +84,75 @@ def start_ray(ray: Any, islands: int, address: str | None) -> bool:
             ray.shutdown()
             raise RayMissing(f"Ray does not start on this machine: {said(error)}") from error
     return True
+
+
+def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Connects to a Ray that runs. What can be known before Ray tries, for minutes, is asked."""
+    try:
+        if address == "auto":  # RAY_ADDRESS, or what runs here
+            address = ray._private.services.get_ray_address_from_environment("auto", None)
+        host, port = _place(address)
+        socket.create_connection((host, port), REACH).close()
+        _check(ray, address, probe(address))
+        if host in ("127.0.0.1", "localhost", "::1"):
+            _stay_on_loopback(ray)
+        with _quiet():
+            ray.init(address=address, **options)
+    except RayMissing:
+        raise
+    except NoRay as error:
+        raise RayMissing(
+            f"what listens at {address!r} is no Ray, or a stuck one ({error}): give the address "
+            "that `ray start --head` tells, or leave it out"
+        ) from None
+    except Exception as error:
+        raise RayMissing(
+            f"no Ray answers at {address!r} ({said(error)}): start one by `ray start --head`, "
+            "or leave the address out"
+        ) from error
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
+        client = " (ray:// leads to Ray's client server, through which there are no islands)"
+        raise RayMissing(
+            f"address {address!r}: a Ray's is host:port, as `ray start --head` tells it, or 'auto' "
+            f"for the one on this machine{client if address.startswith('ray:') else ''}"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _check(ray: Any, address: str, found: Probed | None) -> None:
+    """Whether we and the Ray there fit; asks it with our token from now on if it wants one."""
+    if found is None:
+        return
+    mode = os.environ.get(MODE, "").lower()
+    where = f"the Ray at {address!r}"
+    if found.token in ("wrong", "missing"):
+        have = "and this process has none" if found.token == "missing" else "other than ours"
+        raise RayMissing(
+            f"{where} wants a token, {have}: put what `ray get-auth-token` says on its machine "
+            "into ~/.ray/auth_token here, or into RAY_AUTH_TOKEN"
+        )
+    if found.token == "right" and mode not in ("", "token"):
+        raise RayMissing(f"{where} wants a token, and {MODE} is {mode!r} here: unset it")
+    if found.token == "none" and mode == "token":
+        raise RayMissing(
+            f"{where} asks for no token, and this process would (it has {MODE}=token, or has had a "
+            f"Ray of its own), so that its islands could not answer: begin another process with "
+            f"{MODE}=disabled, or start that Ray with {MODE}=token"
+        )
+    ours = ray.__version__, ".".join(map(str, sys.version_info[:2]))
+    theirs = found.ray, ".".join(found.python.split(".")[:2])
+    if found.ray and theirs != ours:
+        raise RayMissing(
+            f"{where} is {theirs[0]} on Python {theirs[1]}, and here are {ours[0]} and {ours[1]}: "
+            "install the same on both sides"
+        )
+    if found.token == "right" and not mode:
+        os.environ[MODE] = "token"
+        ray._raylet.Config.initialize("")  # else it remembers what was there before
 
 
 def _stay_on_loopback(ray: Any) -> None:

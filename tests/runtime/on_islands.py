@@ -60,6 +60,7 @@ OF_THEIR_OWN = frozenset(
         "ray_elastic",
         "ray_gang_news",
         "ray_gangs",
+        "ray_joining",
         "ray_near",
         "ray_ports",
         "ray_processes",
