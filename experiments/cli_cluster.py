@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .cli_options import parse
 from .errors import UsageError
+from .ray_there import check_ray
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -95,6 +96,8 @@ def cluster_up(arguments: Sequence[str]) -> int:
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if not options.local:
+        check_ray("--local has islands within the controller's own process")
     found = start_cluster(settings, options.patience)
     if settings.place[0] not in LOOPBACK:
         print(

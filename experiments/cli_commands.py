@@ -17,6 +17,7 @@ from .errors import UsageError
 from .execution import check_forward
 from .model_from import with_model_of
 from .presets import PRESETS, preset
+from .ray_there import check_ray
 from .run_folder import RunFolder, default_run_folder
 from .suggest import unknown
 from .validate import SHIPPED_DATA, check
@@ -99,6 +100,8 @@ def train(arguments: Sequence[str]) -> int:
             f"--cluster {options.cluster} says where islands are, but there are none: "
             "add --islands N"
         )
+    if config.islands is not None and options.cluster != "local":
+        check_ray("--cluster local trains on devices of this process")
     folder = options.run or default_run_folder(name, config, base)
     # Before JAX is imported, so that a mistake costs no seconds; `train` looks again.
     RunFolder(folder).check_start(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import UsageError
+from ..ray_there import check_ray
 
 
 def check_islands(islands: int, address: str | None) -> None:
@@ -10,11 +11,14 @@ def check_islands(islands: int, address: str | None) -> None:
 
     Raises:
         UsageError: a number below 0, or an address with no islands to start there.
+        RunError: Ray is not installed.
     """
     if islands < 0:
         raise UsageError(f"--islands {islands}: 1 or more, or 0 for this process alone")
     if address is not None and not islands:
         raise UsageError(f"--ray-address {address}: say how many islands to start there")
+    if islands:
+        check_ray("leave the islands out, and this process does it alone")
 
 
 def split_sides(islands: int, prefill: int | None, decode: int | None) -> tuple[int, slice, slice]:
