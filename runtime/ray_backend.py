@@ -20,6 +20,7 @@ from .errors import ValueReleased
 from .graph import Shape, is_keys, nbytes
 from .ray_arrays import RayArray, RaySharding
 from .ray_code import packed
+from .ray_lent import Lent
 from .ray_outbox import Op, Outbox
 from .ray_waking import woken
 from .ray_wire import to_wire, unpack_error
@@ -61,6 +62,8 @@ class RayCall:
             if type(array) is not RayArray or array.outbox is not outbox:
                 arrays = self._brought(arrays)
                 break
+        for place in self.donated:
+            self.backend.lent.wait_for(arrays[place])
         with outbox.lock:
             ins = [array.number for array in arrays]
             for array in arrays:
@@ -115,6 +118,7 @@ class RayBackend:
         )
         self._brought: dict[Any, tuple[weakref.ref[Any], RayArray]] = {}
         self._lock = threading.Lock()
+        self.lent = Lent()
 
     def sharding(self, part: Slice, spec: PartitionSpec | None) -> Any:
         version, known = self._shardings.get(part, (-1, {}))

@@ -14,7 +14,9 @@ from typing import Any
 
 from .errors import IslandLost
 from .ray_carrier import Carrier
+from .ray_errands import Errand, Errands
 from .ray_letterbox import Letterbox
+from .ray_news import News
 from .ray_wire import from_wire, pack_error, to_wire, unpack_error
 
 # So many operations of a message are watched together.
@@ -36,7 +38,7 @@ class IslandHost:
     Attributes:
         values: by the controller's number.
         codes: executables by key.
-        deliver: takes what another island sends, by its key.
+        news, want: answer the controller.
     """
 
     def __init__(
@@ -59,12 +61,9 @@ class IslandHost:
         self._shardings: dict[Any, Any] = {}
         self._messages: dict[int, tuple[int, list[tuple]]] = {}
         self._next = 1
-        self._letterbox = Letterbox()
-        self.deliver = self._letterbox.deliver
-        self._news = threading.Condition()
-        self._reached = 0
-        self._failed: list[tuple[int, tuple]] = []
-        self._told: list[tuple[int, Any]] = []
+        self._letterbox, self._errands = Letterbox(), Errands(self)
+        self._news = News()
+        self.news, self.want = self._news.wait, self._news.want
         self._watched: deque[Any] = deque()
         self._batch: list[tuple] = []
         self._work = threading.Semaphore(0)
@@ -81,6 +80,7 @@ class IslandHost:
         while self._next in self._messages:
             op, found = self._messages.pop(self._next)
             self._next += 1
+            self._news.expect(op - 1 + sum(what[0] != "free" for what in found))
             for what in found:
                 if what[0] == "free":
                     for gone in what[1]:
@@ -91,6 +91,7 @@ class IslandHost:
                         getattr(self, "_" + what[0])(op, *what[1:])
                     except Exception as error:  # whatever it is, the next ones go on
                         self._batch.append((op, Poison(pack_error(error)), ()))
+                    self._errands.enqueued(op)
                     op += 1
                     if len(self._batch) >= CHUNK:
                         self._push()
@@ -138,8 +139,10 @@ class IslandHost:
         from .ray_waker import WAYS
 
         self._push()  # others are told what is done while this waits
-        watched, tells = WAYS[way](self, *given)
-        self._batch.append((op, watched, tells))
+        done = WAYS[way](self, *given)
+        for whose in done.pulled:
+            self._letterbox.pulls(op, whose)
+        self._batch.append((op, done.watched, done.tells))
 
     def value(self, number: int) -> Any:
         """An array by its number.
@@ -274,30 +277,12 @@ class IslandHost:
                     except Exception as error:
                         if not array.is_deleted():
                             failed = pack_error(error)
-            with self._news:
-                self._reached = op
-                self._told += told
-                if failed is not None:
-                    self._failed.append((op, failed))
-                self._news.notify()
+            self._news.done(op, failed, told)
 
     def _ended(self, watched: Any) -> tuple | None:
         return ended(watched)
 
     # Questions.
-
-    def news(self, seen: int, seconds: float) -> tuple[int, list, list]:
-        """Waits until there is news, or so many seconds.
-
-        Returns:
-            the last operation up to which all are done; errors of operations; arrays to be told.
-        """
-        end = time.monotonic() + seconds
-        with self._news:
-            self._news.wait_for(lambda: self._reached != seen, max(0.0, end - time.monotonic()))
-            failed, self._failed = self._failed, []
-            told, self._told = self._told, []
-            return self._reached, failed, told
 
     def fetch(self, number: int) -> tuple[Any, tuple | None]:
         """An array's numbers, or what was raised instead."""
@@ -321,6 +306,13 @@ class IslandHost:
             return self.codes[key].cost, None
         except Exception as error:
             return {}, pack_error(error)
+
+    def deliver(self, key: str, what: Any) -> None:
+        """What another island sends."""
+        if type(what) is Errand:
+            self._errands.take(what)
+        else:
+            self._letterbox.deliver(key, what)
 
     def close(self) -> None:
         """Closes what others pull from, and ends what waits here. May be called twice."""

@@ -20,7 +20,7 @@ class Letterbox:
         self.closed: tuple | None = None
         self._letters: dict[str, Any] = {}
         self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
-        self._pulls: dict[int, str] = {}  # from which island, by operation
+        self._pulls: dict[int, list[str]] = {}  # from which islands, by operation
         self._torn: list[tuple[str, tuple]] = []  # what pulls said that failed, and why they did
         self._changed = threading.Condition()
 
@@ -62,18 +62,19 @@ class Letterbox:
 
     def pulls(self, op: int, whose: str) -> None:
         """An operation pulls arrays from an island."""
-        self._pulls[op] = whose
+        self._pulls.setdefault(op, []).append(whose)
 
     def reason(self, op: int, failed: tuple | None) -> tuple | None:
         """Of an operation that has ended: its error, or that an island is lost where that is why it
         failed. So it is with pulls and with all that needs what they were to bring.
         """
-        whose = self._pulls.pop(op, None)
+        islands = self._pulls.pop(op, ())
         if failed is None:
             return None
-        if whose is not None:
+        lost = lambda: next((name for name in islands if name in self._gone), None)  # noqa: E731
+        if islands:
             with self._changed:
-                self._changed.wait_for(lambda: whose in self._gone or self.closed, KNOWN)
-                if whose in self._gone:
+                self._changed.wait_for(lambda: lost() or self.closed, KNOWN)
+                if (whose := lost()) is not None:
                     self._torn.append((failed[1], self._gone[whose]))
         return next((why for text, why in self._torn if text in failed[1]), failed)

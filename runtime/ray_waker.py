@@ -17,10 +17,23 @@ from .switch_training import Kept, Training
 from .waking import Awake
 
 if TYPE_CHECKING:
+    from .ray_errands import Sender
     from .ray_island import IslandHost
 
-# What shows that it is done, and arrays to be told by number.
-Done = tuple[Any, Sequence[tuple[int, Any]]]
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What was enqueued.
+
+    Attributes:
+        watched: an array, or a list of them, which show that it is done.
+        tells: arrays to be told, by number.
+        pulled: other islands from which something comes.
+    """
+
+    watched: Any
+    tells: Sequence[tuple[int, Any]] = ()
+    pulled: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +44,19 @@ class Way:
         training: the order of nodes, with gradients and, in `training.forward`, without.
         keys: of executables, by (kind, home, bucket, branches).
         spreads: of each home.
+        places: the island of each home, as others know it; "" is this one.
     """
 
     training: Training
     keys: dict[tuple[str, int, int, int], str]
     spreads: tuple[tuple, ...]
+    places: tuple[str, ...]
 
 
 class Waker:
     """A driver of `Forward` and `Training` with arrays and executables at hand."""
+
+    pulled: Sequence[str] = ()
 
     def __init__(self, host: IslandHost, way: Way, params: list[list[int]]):
         self.host, self.way, self._params = host, way, params
@@ -47,13 +64,20 @@ class Waker:
         self.owned: list[bool] = []
 
     def node(self, kind: str, home: int, leaves: list[Any], group: Awake | None = None) -> list:
-        bucket, count = (0, 0) if group is None else (group.bucket, len(group.branches))
+        key, note = self.key(kind, home, group)
         try:
-            return self.host.codes[self.way.keys[kind, home, bucket, count]].call(*leaves)
+            return self.host.codes[key].call(*leaves)
         except Exception as error:
-            if group is not None:
-                error.add_note(f"of branches {group.branches}, {group.bucket} rows each")
+            if note:
+                error.add_note(note)
             raise
+
+    def key(self, kind: str, home: int, group: Awake | None) -> tuple[str, str]:
+        """Of a node's executable; and what is said if it fails."""
+        if group is None:
+            return self.way.keys[kind, home, 0, 0], ""
+        key = self.way.keys[kind, home, group.bucket, len(group.branches)]
+        return key, f"of branches {group.branches}, {group.bucket} rows each"
 
     def move(self, arrays: Sequence[Any], homes: Sequence[int]) -> list[Any]:
         import jax
@@ -102,6 +126,7 @@ def wake_here(
     outs: range,
     said: int,
     kept: int | None,
+    sender: Sender | None,
 ) -> Done:
     """A switch forward.
 
@@ -112,14 +137,19 @@ def wake_here(
         outs: numbers of every home's part.
         said: of the counts as they were read, which are told.
         kept: of what the backward pass needs; None if there is none.
+        sender: of errands, if some homes are on other islands.
     """
     if way is not None:
         host.codes[name] = way
     known: Way = host.codes[name]
+    driver = Waker(host, known, params)
+    if sender is not None:
+        from .ray_errands import Messenger
+
+        driver = Messenger(host, known, params, sender)
 
     def run() -> list[Any]:
         given = host.value(counts), host.value(rows)
-        driver = Waker(host, known, params)
         driver.owned = _owned(host, [owned], [rows])
         read = host.values[said] = np.array(given[0])
         training = known.training
@@ -135,7 +165,9 @@ def wake_here(
         host.values.update({n: made[0] for n in (said, kept) if n is not None})
     if owned:
         host.values.pop(rows, None)
-    return made, () if error is not None else [(said, host.values[said])]
+    elif sender is not None:
+        host._offered.add(rows)
+    return Done(made, () if error is not None else [(said, host.values[said])], driver.pulled)
 
 
 def back_here(
@@ -174,7 +206,7 @@ def back_here(
     for number, gone in zip(grads, owned, strict=True):
         if gone:
             host.values.pop(number, None)
-    return [*made, *last] if error is None else error, ()
+    return Done([*made, *last] if error is None else error)
 
 
 def add_here(
@@ -203,7 +235,7 @@ def add_here(
 
         made, error = _made(host, run, found[own])
         ended.append(made[0] if error is None else error)
-    return ended, ()
+    return Done(ended)
 
 
 def _owned(host: IslandHost, owned: Sequence[bool], numbers: Sequence[int]) -> list[bool]:

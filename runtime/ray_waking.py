@@ -11,6 +11,7 @@ with the news.
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from .computations import Executable
 from .errors import ValueReleased
 from .graph import OPAQUE, Shape
 from .ray_arrays import RayArray
+from .ray_errands import Sender
+from .ray_lent import Lent, Said
 from .ray_waker import Way
 from .switch_kinds import BACKWARD, FORWARD, KEEPING
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from .switches import _Over
 
 _names = itertools.count(1)
+# Of this process, whose keys are nobody else's.
+_RUNS = secrets.token_hex(6)
 
 
 class Woken:
@@ -42,15 +47,22 @@ class Woken:
         self.slices = over.owner.slices
         self.homes: list[Any] = [part.sharding() for part in self.slices]
         self.outbox, self.where = self.homes[0].outbox, self.homes[0]
-        self.way = Way(over.training, keys, tuple(home.spread for home in self.homes))
+        outboxes = [home.outbox for home in self.homes]
+        self.others = {one.peer: one for one in outboxes if one is not self.outbox}
+        places = tuple("" if one is self.outbox else one.peer for one in outboxes)
+        spreads = tuple(home.spread for home in self.homes)
+        self.way = Way(over.training, keys, spreads, places)
+        self.lent: Lent = self.homes[0].backend.lent
         self.told = False
 
     def sending(self, counts: Any, rows: Any, bank: Any) -> Callable[[Wake], list[Any]] | None:
         """How it is sent; None where something of it is elsewhere."""
         params = [jax.tree.leaves(tree) for tree in bank.fetch(range(self.over.owner.count))]
-        for array in itertools.chain((counts, rows), *params):
-            if type(array) is not RayArray or array.outbox is not self.outbox or array._deleted:
-                return None
+        for branch, leaves in enumerate([[counts, rows], *params], -1):
+            outbox = self.homes[max(branch, 0) % len(self.homes)].outbox
+            for array in leaves:
+                if type(array) is not RayArray or array.outbox is not outbox or array._deleted:
+                    return None
         if rows.sharding != self.where:
             return None
         return lambda wake: self.send(wake, counts, rows, params)
@@ -66,10 +78,12 @@ class Woken:
                 outs, (said,) = outbox.numbers(len(self.slices)), outbox.numbers(1)
                 kept = outbox.numbers(1)[0] if self.keeping else None
                 way = None if self.told else self.way
-                given = counts.number, rows.number, owned, numbers, outs, said, kept
+                sender = self._sender(op, params) if self.others else None
+                given = counts.number, rows.number, owned, numbers, outs, said, kept, sender
                 outbox.append(("wake", "forward", self.name, way, *given))
                 self.told = True
-                read = RayArray(op, said, Shape(counts.shape, counts.dtype), self.where)
+                read = Said(op, said, Shape(counts.shape, counts.dtype), self.where)
+                read.lent = self.lent
                 outbox.tell(read)
             if owned:
                 rows.donated()
@@ -79,6 +93,18 @@ class Woken:
 
         whole = Executable(call, (), (), 0, 0, False, {})
         return wake.call(whole, [counts, rows], self.slices[0], "as a whole")
+
+    def _sender(self, op: Op, params: list[list[Any]]) -> Sender:
+        """Of errands to other islands, which lend their branches' parameters for it."""
+        after = dict.fromkeys(self.others, 0)
+        away = [leaf for leaves in params for leaf in leaves if leaf.outbox is not self.outbox]
+        for leaf in away:
+            after[leaf.outbox.peer] = max(after[leaf.outbox.peer], leaf.op.number)
+        for peer, other in self.others.items():
+            if other.reached < after[peer]:  # it may not have been told of them
+                self.outbox.after(other)
+        self.lent.lend(op, away)
+        return Sender(self.outbox.peer, f"{_RUNS} {next(_names)}", after)
 
 
 class KeptThere(RayArray, Keeps):
@@ -198,16 +224,19 @@ class SparseThere(Awaited):
 
 
 def woken(over: _Over, keeping: bool) -> Woken | None:
-    """For where its slices stand; None if they are on several islands, or not all is compiled.
+    """For where its slices stand; None where the controller has to: not all is compiled, an island
+    has several hosts, or gradients are over several islands.
 
     Args:
         over: the switch.
         keeping: with gradients.
     """
     parts = over.owner.slices
-    first: Any = parts[0].devices[0]
-    several = getattr(first.outbox, "hosts", 1) > 1  # each would have to read the counts
-    if several or any(part.island is not parts[0].island for part in parts):
+    homes: list[Any] = [part.sharding() for part in parts]
+    outboxes = [home.outbox for home in homes]
+    if any(outbox.hosts > 1 for outbox in outboxes):  # each would have to read the counts
+        return None
+    if keeping and any(outbox is not outboxes[0] for outbox in outboxes):
         return None
     keys = {}
     for way in (KEEPING, BACKWARD) if keeping else (FORWARD,):

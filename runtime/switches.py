@@ -20,7 +20,7 @@ from .branches import OnDemand, Sparse
 from .buckets import Ladder, ladder
 from .computations import Computation
 from .conditional import Backward, Conditional, Given, Wake
-from .errors import ProgramError
+from .errors import ProgramError, RuntimeFault
 from .graph import OPAQUE, Shape
 from .resources import Slice
 from .switch_forward import Forward
@@ -229,7 +229,10 @@ class _Over:
             return None
         if keeping and first.system.store.budget is not None:
             return None  # what will be kept can be counted here alone
-        return expand(self, keeping, *inputs)
+        try:
+            return expand(self, keeping, *inputs)
+        except RuntimeFault:  # a slice has no devices: whoever wakes something there is told
+            return None
 
     def train(self, wake: Wake, read: list[np.ndarray], inputs: list[Any]) -> list[Any]:
         rows, bank = inputs

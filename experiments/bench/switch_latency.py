@@ -4,7 +4,8 @@
 
 A router, a switch of eight branches of which two are awake, and a sum, one call after the other, as
 when a decoder makes one token at a time; and the gradient of the same by the branches, until the
-value and whose gradients there are is known. Both ways take turns within a round.
+value and whose gradients there are is known; and without gradients with the branches over two
+islands, of which one is awake on each. Both ways take turns within a round.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,16 +33,22 @@ class _Asked(rt.Branches):
 
 
 def bench_switch(
-    system: rt.Runtime, island: str, rounds: int = 200, train: bool = False
+    system: rt.Runtime, islands: Sequence[str], rounds: int = 200, train: bool = False
 ) -> dict[str, Any]:
-    """Times both ways, with or without gradients.
+    """Times both ways.
+
+    Args:
+        islands: of the branches, in turns; the first has the router, too.
+        rounds: calls of each way.
+        train: with gradients.
 
     Returns:
-        medians in ms and messages of a call, by way (`there`, `here`); `rounds`.
+        medians in ms and messages of a call to all islands, by way (`there`, `here`); `rounds`.
     """
-    part = system.virtual_devices(island).add_slice(1)
+    parts = [system.virtual_devices(island).add_slice(1) for island in islands]
+    part = parts[0]
     shape = jax.ShapeDtypeStruct((WIDTH, WIDTH), jnp.float32)
-    switch = rt.Switch(lambda w, x: jnp.tanh(x @ w), part, shape, BRANCHES)
+    switch = rt.Switch(lambda w, x: jnp.tanh(x @ w), parts, shape, BRANCHES)
     router = rt.computation(lambda x, c: (2 * x, c), part, name="router")
     total = rt.computation(lambda y: y.sum(), part, name="total")
 
@@ -55,22 +63,24 @@ def bench_switch(
         found = run(x, counts, bank)
         return (found[0].result(), found[1].array()) if train else (found.result(), None)
 
-    trees = [part.put(np.eye(WIDTH, dtype=np.float32) * (b + 1)) for b in range(BRANCHES)]
+    eye = np.eye(WIDTH, dtype=np.float32)
+    trees = [parts[b % len(parts)].put(eye * (b + 1)) for b in range(BRANCHES)]
     banks = {"there": rt.Branches(trees), "here": _Asked(trees)}
     x = part.put(np.ones((ROWS, WIDTH), np.float32))
     counts = part.put(np.array([5, 0, 0, 3, 0, 0, 0, 0], np.int32))
     run.compile(x, counts, banks["there"])
-    outbox: Any = part.devices[0].outbox  # pyright: ignore[reportAttributeAccessIssue]
+    outboxes: list[Any] = [one.devices[0].outbox for one in parts]  # pyright: ignore
+    sent = lambda: sum(outbox.messages for outbox in outboxes)  # noqa: E731
     seconds: dict[str, list[float]] = {way: [] for way in banks}
     messages = dict.fromkeys(banks, 0)
     values = {way: call(bank)[0] for way, bank in banks.items()}
     assert values["there"] == values["here"]
     for _ in range(rounds):
         for way, bank in banks.items():
-            before, began = outbox.messages, time.perf_counter()
+            before, began = sent(), time.perf_counter()
             call(bank)
             seconds[way].append(time.perf_counter() - began)
-            messages[way] += outbox.messages - before
+            messages[way] += sent() - before
     return {
         "ms": {way: 1e3 * statistics.median(found) for way, found in seconds.items()},
         "messages": {way: n / rounds for way, n in messages.items()},
@@ -81,9 +91,11 @@ def bench_switch(
 def main() -> None:
     """Prints a line of JSON for each kind, with the machine's load as it began."""
     load = round(os.getloadavg()[0], 1)
-    with rt.RayRuntime(1) as system:
-        for kind, train in (("forward", False), ("gradients", True)):
-            found = bench_switch(system, "island0", train=train)
+    one, two = ["island0"], ["island0", "island1"]
+    kinds = {"forward": (one, False), "gradients": (one, True), "two islands": (two, False)}
+    with rt.RayRuntime(2) as system:
+        for kind, (islands, train) in kinds.items():
+            found = bench_switch(system, islands, train=train)
             print(json.dumps({"kind": kind, **found, "load": load}))
 
 

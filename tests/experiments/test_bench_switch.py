@@ -6,12 +6,12 @@ from byways.experiments.bench.switch_latency import bench_switch
 from ..runtime.ray_in_process import NearIslands
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_both_ways_are_timed_and_their_messages_counted(train):
-    hosts = NearIslands(1)
+@pytest.mark.parametrize(("islands", "train"), [(1, False), (1, True), (2, False)])
+def test_both_ways_are_timed_and_their_messages_counted(islands, train):
+    hosts = NearIslands(islands)
     try:
         with hosts.runtime() as system:
-            found = bench_switch(system, "island0", rounds=2, train=train)
+            found = bench_switch(system, list(hosts.hosts), rounds=2, train=train)
     finally:
         hosts.close()
     assert found["ms"].keys() == found["messages"].keys() == {"there", "here"}
