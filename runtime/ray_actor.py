@@ -27,6 +27,7 @@ GROUP_OF = {
     "news": "news",
     "deliver": "mail",
     "meet": "mail",
+    "want": "mail",
     "lose": "mail",
     "leave": "mail",
 }
@@ -140,11 +141,16 @@ class IslandActor:
                     self._broken = error
             del message
 
-    def news(self, of: str, seen: int, seconds: float) -> tuple:
+    def want(self, of: str, op: int) -> None:
+        host = self._host
+        if host is not None and self._claims.has(of):
+            host.want(op)
+
+    def news(self, of: str, seen: int, seconds: float, eager: bool) -> tuple:
         self._claims.hear(of)
         if self._broken is not None:
             raise self._broken
-        return self._host.news(seen, seconds)
+        return self._host.news(seen, seconds, eager)
 
     def _serve(self, purpose: tuple[Any, ...], found: Connection) -> None:
         """Who came in by the entrance."""
@@ -157,7 +163,9 @@ class IslandActor:
             except Exception as error:  # it is not understood
                 self._broken = error
                 raise EOFError from None
-            if kind == "messages":
+            if kind == "messages" and len(given) == 1:
+                self.want(*of, *given)
+            elif kind == "messages":
                 self.take_message(*of, *given)
             elif kind == "news":
                 try:

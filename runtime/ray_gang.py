@@ -51,6 +51,7 @@ class GangHost(IslandHost):
         self._spans: dict[str, tuple[int, ...]] = {}  # hosts of an executable, by its key
         self._wide: deque[tuple[int, int]] = deque(maxlen=WIDE)  # operation, how many hosts
         super().__init__(name, devices, post, listen)
+        self.news = self._wide_news
 
     # Nodes.
 
@@ -215,9 +216,9 @@ class GangHost(IslandHost):
 
     # Questions.
 
-    def news(self, seen: int, seconds: float) -> tuple:
-        """As of an `IslandHost`, and of operations that failed how many hosts they are over."""
-        reached, failed, told = super().news(seen, seconds)
+    def _wide_news(self, seen: int, seconds: float, eager: bool) -> tuple:
+        """And of operations that failed how many hosts they are over."""
+        reached, failed, told = self._news.wait(seen, seconds, eager)
         wide = dict(self._wide) if failed else {}
         return reached, failed, told, {op: wide[op] for op, _ in failed if op in wide}
 

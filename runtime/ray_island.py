@@ -7,7 +7,6 @@ runtime does; another waits for what was enqueued and keeps the news; others ans
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any

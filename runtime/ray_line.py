@@ -49,7 +49,7 @@ class RayLine:
         self.silence: float = claim["silence"]
         self._name, self._actors, self._claim = name, list(actors), claim["id"]
         self._sends = [
-            Sending(tell(actor, "take_message"), self._claim, entrance)
+            Sending(tell(actor, "take_message"), tell(actor, "want"), self._claim, entrance)
             for actor, entrance in zip(actors, entrances or [None] * len(actors), strict=True)
         ]
         self._news = [entered(entrance, "news", self._claim) for entrance in entrances or ()]
@@ -74,6 +74,11 @@ class RayLine:
                     f"island {self._name!r} is lost: not all of its processes can be told what "
                     f"to do ({said(error)})"
                 ) from None
+
+    def want(self, op: int) -> None:
+        """Somebody waits for an operation."""
+        for send in self._sends:
+            send.want(op)
 
     def ask(self, what: str, *args: Any) -> Any:
         """Waits for the answer as long as the island lives.

@@ -46,6 +46,10 @@ class Line(Protocol):
         """
         ...
 
+    def want(self, op: int) -> None:
+        """Somebody waits for an operation (0 is for any); returns at once, and never raises."""
+        ...
+
     def ask(self, what: str, *args: Any) -> Any:
         """Calls a method of the island and waits.
 
@@ -56,12 +60,16 @@ class Line(Protocol):
 
 
 class Op:
-    """One thing that an island does, and when it is done."""
+    """One thing that an island does, and when it is done.
 
-    __slots__ = ("number", "outbox")
+    Attributes:
+        told: the island says so by itself, since some of its results are to come.
+    """
+
+    __slots__ = ("number", "outbox", "told")
 
     def __init__(self, outbox: Outbox, number: int):
-        self.outbox, self.number = outbox, number
+        self.outbox, self.number, self.told = outbox, number, False
 
     def is_ready(self) -> bool:
         outbox = self.outbox
@@ -135,7 +143,7 @@ class Outbox:
         self._heard: deque[tuple[int, float]] = deque(maxlen=HEARD)
         self._changed = threading.Condition()
         self._telling: dict[int, weakref.ref[RayArray]] = {}
-        self._stopped = False
+        self._stopped = self._eager = False
         self._thread = threading.Thread(target=self._listen, name=f"byways {name}", daemon=True)
         self._thread.start()
 
@@ -167,6 +175,7 @@ class Outbox:
     def tell(self, array: RayArray) -> None:
         """Its numbers will come with the news that it is computed."""
         self._telling[array.number] = weakref.ref(array)
+        array.op.told = True
 
     def after(self, other: Outbox) -> None:
         """The other's messages go first, since what is appended here waits for them."""
@@ -271,8 +280,20 @@ class Outbox:
             at = when
         return at if len(self._heard) < HEARD else None
 
+    def hear_all(self, eager: bool) -> None:
+        """Whether news of each operation is wanted, soon: somebody records when it was done."""
+        if eager is not self._eager:
+            self._eager = eager
+            self._want(0)
+
+    def _want(self, number: int) -> None:
+        with self.lock:  # one at a time
+            self.line.want(number)
+
     def wait_for(self, op: Op, seconds: float | None) -> None:
         """Until it is done, or the time is over."""
+        if not op.told and self.lost is None:
+            self._want(op.number)
         with self._changed:
             self._changed.wait_for(op.is_ready, seconds)
 
@@ -281,7 +302,7 @@ class Outbox:
     def _listen(self) -> None:
         try:
             while not self._stopped:
-                self._hear(*self.line.ask("news", self.reached, QUIET))
+                self._hear(*self.line.ask("news", self.reached, QUIET, self._eager))
         except IslandLost as error:
             self.lose(error)
         except Exception as error:  # who waits must not wait for ever

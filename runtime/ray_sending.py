@@ -20,8 +20,14 @@ LIGHT = 1 << 17
 class Sending:
     """Messages to one host: light ones by its entrance, as long as it takes them."""
 
-    def __init__(self, by_ray: Callable[..., Any], claim: str, entrance: tuple | None):
-        self._by_ray, self._claim = by_ray, claim
+    def __init__(
+        self,
+        by_ray: Callable[..., Any],
+        want_by_ray: Callable[..., Any],
+        claim: str,
+        entrance: tuple | None,
+    ):
+        self._by_ray, self._want_by_ray, self._claim = by_ray, want_by_ray, claim
         self._way = entered(entrance, "messages", claim)
         self._takes = polled(self._way, select.POLLOUT)
 
@@ -32,6 +38,14 @@ class Sending:
                 with contextlib.suppress(OSError):  # it is gone, most likely: Ray will see
                     return self._way.send_bytes(packed)
         self._by_ray(self._claim, number, first, ops)
+
+    def want(self, op: int) -> None:
+        """Somebody waits for an operation; never raises."""
+        with contextlib.suppress(Exception):  # who listens for news hears why
+            if self._way is not None and self._takes.poll(0):
+                self._way.send((op,))
+            else:
+                self._want_by_ray(self._claim, op)
 
 
 def entered(entrance: tuple | None, kind: str, claim: str) -> Connection | None:

@@ -26,6 +26,7 @@ class RayScheduler(GangScheduler):
     def _leave(self, turn: Turn, nested: bool) -> None:
         # Watching what makes an array, and not the array, lets the island forget it.
         turn.nodes = deque((n, a.op if type(a) is RayArray else a) for n, a in turn.nodes)
+        self.outbox.hear_all(turn.run.system.recorder is not None)
         self.outbox.flush_due()
         super()._leave(turn, nested)
 

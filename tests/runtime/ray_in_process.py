@@ -25,6 +25,9 @@ class Near:
     def send(self, *message):
         self.messages.put(pickle.dumps(message))
 
+    def want(self, op):
+        self.host.want(op)
+
     def ask(self, what, *args):
         self._check()
         found = getattr(self.host, what)(*args)

@@ -155,7 +155,7 @@ def island(monkeypatch):
 
 def news_without_end(line):
     for _ in range(100):
-        line.ask("news", 0, 0.05)
+        line.ask("news", 0, 0.05, False)
 
 
 def put(number, *arrays):
@@ -165,16 +165,26 @@ def put(number, *arrays):
 def test_light_messages_and_news_do_not_go_by_ray(island):
     line = island.line
     line.send(1, 1, [put(0, np.ones(3, np.float32))])
-    assert line.ask("news", 0, 5.0) == (1, [], [])
+    assert line.ask("news", 0, 5.0, False) == (1, [], [])
     assert line.ask("held") == 1
     assert island.actor.calls == ["held"]
+
+
+def test_who_waits_is_heard_without_ray(island):
+    wanted = []
+    island.inner._host.want = wanted.append
+    island.line.want(7)
+    assert soon(lambda: wanted == [7])
+    island.line._sends[0]._way.close()
+    island.line.want(8)  # never raises: who listens for news hears why
+    assert island.actor.calls == []
 
 
 def test_heavy_ones_do_and_the_order_is_kept(island):
     line, heavy = island.line, np.ones(LIGHT, np.uint8)
     for number in range(1, 9):
         line.send(number, number, [put(number, heavy if number % 2 else heavy[:10])])
-    assert soon(lambda: line.ask("news", 0, 0.01)[0] == 8)
+    assert soon(lambda: line.ask("news", 0, 0.01, False)[0] == 8)
     assert island.actor.calls == ["take_message"] * 4
     assert island.inner._host.fetch(7)[0].nbytes == heavy.nbytes
 
@@ -200,14 +210,14 @@ def test_a_connection_that_ends_is_a_loss_and_ray_says_why(island, monkeypatch):
     (way,) = island.line._news
     way.close()
     with pytest.raises(IslandLost, match="does not speak any more"):
-        island.line.ask("news", 0, 0.05)
+        island.line.ask("news", 0, 0.05, False)
 
     def killed(*_, **__):
         raise RuntimeError("the actor was killed")
 
     monkeypatch.setattr(RAY, "get", killed)
     with pytest.raises(IslandLost, match="the actor was killed"):
-        island.line.ask("news", 0, 0.05)
+        island.line.ask("news", 0, 0.05, False)
 
 
 def test_messages_go_by_ray_where_the_entrance_takes_them_no_more(island):
@@ -225,7 +235,7 @@ def test_another_controllers_questions_are_refused_and_its_messages_dropped(isla
     other = new_claim(5.0)
     line = ray_line.RayLine("a", [island.actor], [tuple(island.inner._listening.entrance)], other)
     with pytest.raises(IslandLost, match="has been taken by process"):
-        line.ask("news", 0, 0.1)
+        line.ask("news", 0, 0.1, False)
     line.send(1, 1, [put(0, np.ones(2, np.float32))])
     island.line.send(1, 1, [put(5, np.ones(2, np.float32))])
     assert soon(lambda: island.inner.held() == 1)
