@@ -1,4 +1,7 @@
-"""A controller in this process and clients at the other ends of socket pairs."""
+"""A controller in this process and clients at the other ends of socket pairs.
+
+A file of tests takes the fixtures that it uses: `client = attached.client`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import gc
 import socket
 import time
 
+import pytest
 from byways.runtime.attach_client import entered
 from byways.runtime.attach_wire import Line
 
@@ -48,3 +52,21 @@ def controlled(system: rt.Runtime):
     """A controller of a runtime, which nobody is left at."""
     with rt.Controller(system, TOKEN) as made:
         yield made
+
+
+@pytest.fixture
+def controller(system):
+    with controlled(system) as made:
+        yield made
+
+
+@pytest.fixture
+def client(controller):
+    with client_of(controller, name="me") as made:
+        yield made
+    left(controller)
+
+
+@pytest.fixture
+def part(client):
+    return client.virtual_devices().add_slice(1)

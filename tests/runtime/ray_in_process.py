@@ -34,6 +34,13 @@ class Near:
         self._check()
         return pickle.loads(pickle.dumps(found))
 
+    def join(self):
+        """Waits until all that was sent until now has been taken, or never will be."""
+        taken = threading.Event()
+        self.messages.put(taken)
+        while not (taken.wait(0.05) or self.dead.is_set()):
+            pass
+
     def kill(self):
         self.dead.set()
         self.messages.put(b"")
@@ -47,7 +54,10 @@ class Near:
             message = self.messages.get()
             if self.dead.is_set():
                 return
-            self.host.take_message(*pickle.loads(message))
+            if isinstance(message, threading.Event):
+                message.set()
+            else:
+                self.host.take_message(*pickle.loads(message))
 
 
 class NearIslands(Hosts):
@@ -67,6 +77,13 @@ class NearIslands(Hosts):
     def kill(self, name):
         """As if its process had been killed."""
         self.lines[name].kill()
+
+    def held(self):
+        """How many arrays each island has when it has done what it was told."""
+        for name, outbox in self.outboxes.items():
+            outbox.flush(forget=True)
+            self.lines[name].join()
+        return super().held()
 
     def runtime(self, **options):
         return rt.RayRuntime(hosts=self, **options)

@@ -10,25 +10,10 @@ import pytest
 
 from byways import runtime as rt
 
-from .attached import client_of, controlled, eventually, left
+from . import attached
+from .attached import client_of, eventually, left
 
-
-@pytest.fixture
-def controller(system):
-    with controlled(system) as made:
-        yield made
-
-
-@pytest.fixture
-def client(controller):
-    with client_of(controller, name="me") as made:
-        yield made
-    left(controller)
-
-
-@pytest.fixture
-def part(client):
-    return client.virtual_devices().add_slice(1)
+controller, client, part = attached.controller, attached.client, attached.part
 
 
 def test_a_program_runs_there_and_gives_futures_at_once(client, part):

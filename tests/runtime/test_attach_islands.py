@@ -12,21 +12,11 @@ from byways.runtime.attach_state import this_host, write_cluster
 
 from byways import runtime as rt
 
-from .attached import TOKEN, client_of, controlled, eventually, left
-from .ray_in_process import NearIslands
+from . import attached, near_islands
+from .attached import TOKEN, client_of, eventually, left
 
-
-@pytest.fixture
-def hosts():
-    made = NearIslands(2, devices=2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def controller(hosts):
-    with hosts.runtime() as system, controlled(system) as made:
-        yield made
+hosts, controller = near_islands.mortals, attached.controller
+system = near_islands.system
 
 
 def held(hosts):
@@ -58,7 +48,8 @@ def test_what_islands_hold_is_told_and_freed(controller, hosts):
 
         # What was let go is told a little later.
         eventually(lambda: told(0) == (2, 8000, 4000) and told(1) == (1, 4, 4))
-        assert client.status()["islands"][1]["transfers"]["pulled_bytes"] == 8000
+        pulled = lambda: client.status()["islands"][1]["transfers"]["pulled_bytes"]  # noqa: E731
+        eventually(lambda: pulled() == 8000)
         assert [len(island.devices) for island in client.islands.values()] == [2, 2]
         both = rt.value_and_grad(lambda x: run(x)[0])
         assert both(x)[1].result()[0] == 16

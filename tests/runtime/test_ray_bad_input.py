@@ -10,25 +10,11 @@ from byways.runtime.errors import IslandLost, StoreFull
 
 from byways import runtime as rt
 
+from . import near_islands
+from .near_islands import kept
 from .peers import until
-from .ray_in_process import NearIslands
-from .test_ray_near import kept
 
-
-@pytest.fixture
-def hosts():
-    made = NearIslands(2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def system(hosts):
-    with hosts.runtime(patience=20.0) as made:
-        yield made
-        gc.collect()
-        made.drain()
-        assert made.store.live() == 0
+hosts, system = near_islands.mortals, near_islands.system
 
 
 def on(system, island, fn=lambda x: x + 1, name="node"):

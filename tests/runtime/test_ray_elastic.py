@@ -10,34 +10,11 @@ import pytest
 
 from byways import runtime as rt
 
-from .ray_in_process import NearIslands
+from . import near_islands
 
 X = np.ones(2, np.float32)
-
-
-@pytest.fixture
-def hosts():
-    with NearIslands(2) as made:
-        yield made
-
-
-@pytest.fixture
-def system(hosts):
-    with hosts.runtime() as made:
-        yield made
-        gc.collect()
-        made.drain()
-        assert made.store.live() == 0
-
-
-@pytest.fixture
-def here(system):
-    return system.virtual_devices("island0").add_slice(1)
-
-
-@pytest.fixture
-def there(system):
-    return system.virtual_devices("island1").add_slice(1)
+hosts, system = near_islands.mortals, near_islands.system
+here, there = near_islands.here, near_islands.there
 
 
 def test_a_new_process_takes_the_place_of_one_that_died(hosts, system, here, there):

@@ -1,6 +1,5 @@
 """Programs on islands of handles, messages and mail, whose hosts are in this process."""
 
-import gc
 import time
 
 import jax
@@ -13,45 +12,12 @@ from jax.sharding import PartitionSpec as P
 
 from byways import runtime as rt
 
+from . import near_islands
+from .near_islands import kept
 from .ray_in_process import NearIslands
 
-
-@pytest.fixture(scope="module")
-def hosts():
-    made = NearIslands(2, devices=2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def system(hosts):
-    with hosts.runtime() as made:
-        yield made
-        gc.collect()
-        made.drain()
-        assert made.store.live() == 0
-
-
-@pytest.fixture
-def here(system):
-    return system.virtual_devices("island0").add_slice(1)
-
-
-@pytest.fixture
-def there(system):
-    return system.virtual_devices("island1").add_slice(1)
-
-
-def kept(hosts):
-    """How many arrays the islands hold when nothing is on its way."""
-    held, since = None, time.monotonic()
-    while time.monotonic() < since + 1:
-        gc.collect()
-        now = hosts.held()
-        if now != held:
-            held, since = now, time.monotonic()
-        time.sleep(0.05)
-    return held
+hosts, system = near_islands.hosts, near_islands.system
+here, there = near_islands.here, near_islands.there
 
 
 def test_programs_values_and_gradients_go_over_two_islands(system, here, there):

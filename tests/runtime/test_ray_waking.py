@@ -1,7 +1,6 @@
 """Switches that their island expands by itself: the same values, in one message, nobody waiting."""
 
 import contextlib
-import gc
 
 import jax
 import jax.numpy as jnp
@@ -10,26 +9,11 @@ import pytest
 
 from byways import runtime as rt
 
-from .ray_in_process import NearIslands
-from .test_ray_near import kept
+from . import near_islands
+from .near_islands import kept
 
 ROWS, WIDTH, COUNT = 16, 3, 4
-
-
-@pytest.fixture(scope="module")
-def hosts():
-    made = NearIslands(2, devices=2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def system(hosts):
-    with hosts.runtime(patience=30.0) as made:
-        yield made
-        gc.collect()
-        made.drain()
-        assert made.store.live() == 0
+hosts, system = near_islands.hosts, near_islands.system
 
 
 class Layer:

@@ -9,6 +9,7 @@ from byways.experiments.serving import Engine
 
 from byways import runtime as rt
 
+from ...runtime.near_islands import kept
 from ...runtime.ray_in_process import NearIslands
 from .decoders import DENSE, SPARSE, alone, initialised
 
@@ -35,17 +36,6 @@ def submit_all(engine):
     return [engine.submit(prompt, steps=STEPS, **how) for prompt, how in ASKED]
 
 
-def settled(hosts):
-    """How many arrays the islands hold when nothing is on its way."""
-    held, since = None, time.monotonic()
-    while time.monotonic() < since + 1:
-        now = hosts.held()
-        if now != held:
-            held, since = now, time.monotonic()
-        time.sleep(0.05)
-    return held
-
-
 def test_islands_of_messages_make_the_same_and_keep_little():
     hosts = NearIslands(3)
     with hosts.runtime() as system:
@@ -54,11 +44,11 @@ def test_islands_of_messages_make_the_same_and_keep_little():
             DENSE, initialised(DENSE), read=slices[:1], write=slices[1:], rows=2, ahead=4
         ) as engine:
             check(submit_all(engine), DENSE)
-            first = settled(hosts)
+            first = kept(hosts)
             outbox = hosts.outboxes["island1"]
             messages, steps = outbox.messages, engine.statistics().steps
             check(submit_all(engine), DENSE)
-            assert settled(hosts) == first  # nothing is left of a request
+            assert kept(hosts) == first  # nothing is left of a request
             # A message a step, and some for entering and for what is forgotten.
             there = engine.statistics().steps - steps
             assert outbox.messages - messages <= 2 * there + 40
