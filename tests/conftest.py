@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from .checked_types import annotating
 from .quick_compile import quick_flags
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,8 @@ os.environ.setdefault("BYWAYS_CACHE", str(ROOT / ".cache"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("PYTHONSAFEPATH", "1")
-if os.environ.get("BYWAYS_TEST_OPTIMISED") != "1":
+THOROUGH = os.environ.get("BYWAYS_TEST_OPTIMISED") == "1"
+if not THOROUGH:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick_flags()}".strip()
 
 import jax  # noqa: E402 (reads the environment above)
@@ -33,8 +35,8 @@ from jaxtyping import install_import_hook  # noqa: E402
 jax.config.update("jax_num_cpu_devices", DEVICES)
 
 # Before any test module imports byways: arguments, results and dataclass fields are checked
-# against their jaxtyping annotations, and shapes named alike must agree within a call.
-install_import_hook("byways", "beartype.beartype")
+# against their annotations, and shapes named alike must agree within a call.
+install_import_hook("byways" if THOROUGH else annotating(ROOT), "beartype.beartype")
 
 
 # Begun first, so that no worker is left alone with one of them at the end.
