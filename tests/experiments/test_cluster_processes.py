@@ -97,7 +97,7 @@ def test_up_status_down(up, state):
     assert second.address != found.address
     with rt.attach(name="me") as client:
         part = client.virtual_devices("island1").add_slice(2)
-        client.names["x"] = rt.computation(lambda x: x + 1, part)(jnp.zeros(3))
+        client.names["x"] = rt.computation(lambda x: x + 1, part)(np.zeros(3, np.float32))
         said = byways("cluster", "down")
         assert f"controller {found.pid} at {found.address}" in said
         assert "client 'me' was sent away" in said
@@ -258,7 +258,7 @@ def test_a_cluster_of_processes_serves_a_hundred_clients_and_grows_by_nothing(up
             total = rt.computation(lambda x: x.sum() + odd, there, name="total")
             both = rt.value_and_grad(lambda x: total(double(x)))
             if n == 0:
-                client.names["kept"] = double(jnp.ones(1000))
+                client.names["kept"] = double(np.ones(1000, np.float32))
             value, gradient = both(client.names["kept"])
             assert float(value.result()) == 4000 + n % 2
             assert gradient.result()[0] == 2
