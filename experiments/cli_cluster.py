@@ -82,8 +82,6 @@ def cluster_up(arguments: Sequence[str]) -> int:
     from ..runtime import ControllerSettings
     from .cluster import start_cluster
 
-    if options.patience <= 0:
-        raise UsageError(f"--patience {options.patience:g}: seconds above 0")
     try:
         settings = ControllerSettings(
             name=options.name,
@@ -93,12 +91,13 @@ def cluster_up(arguments: Sequence[str]) -> int:
             ray=options.ray_address,
             listen=options.listen,
             memory_budget=options.memory_budget,
+            patience=options.patience,
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not options.local:
         check_ray("--local has islands within the controller's own process")
-    found = start_cluster(settings, options.patience)
+    found = start_cluster(settings)
     if settings.place[0] not in LOOPBACK:
         print(
             f"byways: it listens at {found.address} to other machines, too: lines are "

@@ -6,6 +6,7 @@ ends all of it when it is told to, or is sent SIGTERM.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -24,9 +25,13 @@ from .attach_state import (
 )
 from .controller_settings import ControllerSettings
 
+# Of the time until clients must be able to come in, what islands have at most.
+SHARE = 0.75
+
 
 def main(arguments: list[str]) -> int:
     """Serves until it is told to stop; 1 is something that a person can mend, told on stderr."""
+    began = time.monotonic()
     settings = ControllerSettings(**json.loads(arguments[0]))
     lock = hold_cluster(settings.name)
     if lock is None:
@@ -47,7 +52,8 @@ def main(arguments: list[str]) -> int:
     from .errors import RuntimeFault
 
     try:
-        return _serve(settings)
+        with contextlib.ExitStack() as stack:
+            return _serve(settings, _runtime(settings, began, stack))
     except (RuntimeFault, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -55,10 +61,9 @@ def main(arguments: list[str]) -> int:
         forget_cluster(settings.name, os.getpid())
 
 
-def _serve(settings: ControllerSettings) -> int:
+def _serve(settings: ControllerSettings, system: Any) -> int:
     from .controller import Controller
 
-    system = _runtime(settings)
     token = secrets.token_hex(32)
     with Controller(system, token) as controller:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,7 +90,8 @@ def _serve(settings: ControllerSettings) -> int:
     return 0
 
 
-def _runtime(settings: ControllerSettings) -> Any:
+def _runtime(settings: ControllerSettings, began: float, stack: contextlib.ExitStack) -> Any:
+    """Its runtime; islands that are processes are ended with the stack."""
     budget = settings.memory_budget or None
     if settings.local:
         import jax
@@ -97,14 +103,20 @@ def _runtime(settings: ControllerSettings) -> Any:
         parts = [there[n * each : (n + 1) * each] for n in range(settings.islands)]
         named = {f"island{n}": part for n, part in enumerate(parts)}
         return Runtime(named, memory_budget=budget)
+    from .ray_cluster import RayIslands
     from .ray_system import RayRuntime
 
-    return RayRuntime(
-        settings.islands,
-        devices=settings.devices,
-        address=settings.ray or None,
-        memory_budget=budget,
+    # Less than who started this has, so that they hear what is missing.
+    left = SHARE * settings.patience - (time.monotonic() - began)
+    hosts = stack.enter_context(
+        RayIslands(
+            settings.islands,
+            devices=settings.devices,
+            address=settings.ray or None,
+            patience=max(1.0, left),
+        )
     )
+    return RayRuntime(hosts=hosts, memory_budget=budget)
 
 
 def _about(settings: ControllerSettings, system: Any, address: str) -> dict[str, Any]:

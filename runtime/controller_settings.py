@@ -20,6 +20,7 @@ class ControllerSettings:
         ray: address of a running Ray; empty starts one for the cluster alone.
         listen: where clients come in: `host` or `host:port`.
         memory_budget: bytes of each island; 0 is no limit.
+        patience: seconds until all of it must be there.
     """
 
     name: str = DEFAULT
@@ -29,6 +30,7 @@ class ControllerSettings:
     ray: str = ""
     listen: str = "127.0.0.1"
     memory_budget: int = 0
+    patience: float = 180.0
 
     def __post_init__(self) -> None:
         if self.islands < 1 or self.devices < 1 or self.memory_budget < 0:
@@ -36,6 +38,8 @@ class ControllerSettings:
                 f"islands={self.islands}, devices={self.devices}, memory_budget="
                 f"{self.memory_budget}: islands and devices are 1 or more, a budget 0 or more"
             )
+        if not self.patience > 0:
+            raise ValueError(f"patience={self.patience:g}: seconds above 0")
         if self.local and self.ray:
             raise ValueError(f"local islands are in one process, and ray={self.ray!r} is given")
         port = self.listen.rpartition(":")[2] if ":" in self.listen else "0"

@@ -26,12 +26,11 @@ LOOK = 0.05
 LINES = 20
 
 
-def start_cluster(settings: ControllerSettings, patience: float = 180.0) -> ClusterFile:
+def start_cluster(settings: ControllerSettings) -> ClusterFile:
     """Starts a controller, which starts or joins a Ray and makes the islands.
 
     Args:
-        settings: what the cluster is to be.
-        patience: seconds until clients must be able to come in.
+        settings: what the cluster is to be, and how soon clients must be able to come in.
 
     Returns:
         what is known of it.
@@ -48,7 +47,7 @@ def start_cluster(settings: ControllerSettings, patience: float = 180.0) -> Clus
     log = path.with_suffix(".log")
     process = _controller(settings, log)
     try:
-        _wait(process, settings.name, patience)
+        _wait(process, settings.name, settings.patience)
         return read_cluster(settings.name)
     except KeyboardInterrupt:
         _end(process)
@@ -56,8 +55,8 @@ def start_cluster(settings: ControllerSettings, patience: float = 180.0) -> Clus
     except TimeoutError:
         _end(process)
         raise ExperimentError(
-            f"cluster {settings.name!r} was not up after {patience:g} s, and was ended; a slow "
-            f"machine takes longer (--patience), and {log} may say why:\n{_last(log)}"
+            f"cluster {settings.name!r} was not up after {settings.patience:g} s, and was ended; a "
+            f"slow machine takes longer (--patience), and {log} may say why:\n{_last(log)}"
         ) from None
     except ChildProcessError:
         raise ExperimentError(f"cluster {settings.name!r} does not start:\n{_last(log)}") from None
