@@ -13,9 +13,10 @@ from typing import Any
 
 from .errors import IslandLost
 from .ray_carrier import Carrier
-from .ray_errands import Errand, Errands
+from .ray_errands import Errand, Errands, Forget
 from .ray_letterbox import Letterbox
 from .ray_news import News
+from .ray_waker import KeptHere
 from .ray_wire import from_wire, pack_error, to_wire, unpack_error
 
 # So many operations of a message are watched together.
@@ -82,9 +83,10 @@ class IslandHost:
             self._news.expect(op - 1 + sum(what[0] != "free" for what in found))
             for what in found:
                 if what[0] == "free":
-                    for gone in what[1]:
-                        self.values.pop(gone, None)
-                        self._offered.discard(gone)
+                    for number in what[1]:
+                        if type(gone := self.values.pop(number, None)) is KeptHere:
+                            gone.driver.forget()
+                        self._offered.discard(number)
                 else:
                     try:
                         getattr(self, "_" + what[0])(op, *what[1:])
@@ -142,6 +144,10 @@ class IslandHost:
         for whose in done.pulled:
             self._letterbox.pulls(op, whose)
         self._batch.append((op, done.watched, done.tells))
+
+    def _see(self, op: int, numbers: list[int]) -> None:
+        """Arrays that were made here for another island."""
+        self._batch.append((op, [self.values[n] for n in numbers], ()))
 
     def value(self, number: int) -> Any:
         """An array by its number.
@@ -308,7 +314,7 @@ class IslandHost:
 
     def deliver(self, key: str, what: Any) -> None:
         """What another island sends."""
-        if type(what) is Errand:
+        if isinstance(what, Errand | Forget):
             self._errands.take(what)
         else:
             self._letterbox.deliver(key, what)
@@ -322,6 +328,7 @@ class IslandHost:
     def lose(self, name: str, packed: tuple) -> None:
         """Another island is gone: what it has not sent will not come."""
         self._letterbox.lose(name, packed)
+        self._errands.lose(name)
         self._carrier.lose(name)
 
     def held(self) -> int:

@@ -25,6 +25,7 @@ SPOKEN = (
     "ray_island",
     "ray_letterbox",
     "ray_mail",
+    "ray_messenger",
     "ray_news",
     "ray_waker",
     "ray_waking",

@@ -17,8 +17,8 @@ from .switch_training import Kept, Training
 from .waking import Awake
 
 if TYPE_CHECKING:
-    from .ray_errands import Sender
     from .ray_island import IslandHost
+    from .ray_messenger import Sender
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +54,37 @@ class Way:
 
 
 class Waker:
-    """A driver of `Forward` and `Training` with arrays and executables at hand."""
+    """A driver of `Forward` and `Training` with arrays and executables at hand.
 
-    pulled: Sequence[str] = ()
+    Attributes:
+        keeps: a further pass, backward, may follow.
+        given, owned: the arrays of this pass, and whether they are nobody else's.
+        numbers: by island, of the gradients of all branches' parameters there.
+        pulled: other islands from which something comes.
+    """
 
-    def __init__(self, host: IslandHost, way: Way, params: list[list[int]]):
-        self.host, self.way, self._params = host, way, params
+    def __init__(self, host: IslandHost, way: Way, params: list[list[int]], keeps: bool):
+        self.host, self.way, self._params, self.keeps = host, way, params, keeps
         self._found: dict[int, list[Any]] = {}
+        self.given: list[Any] = []
         self.owned: list[bool] = []
+        self.numbers: dict[str, range] = {}
+        self.pulled: list[str] = []
+
+    def begin(self, numbers: Sequence[int], owned: Sequence[bool]) -> list[Any]:
+        """The arrays of a pass."""
+        self.given, self.pulled = [self.host.value(n) for n in numbers], []
+        # What others may still be pulling is not written to.
+        offered = self.host._offered
+        self.owned = [own and n not in offered for own, n in zip(owned, numbers, strict=True)]
+        return self.given
+
+    def finish(self) -> None:
+        """All of a pass is on its way."""
+        self.given = []
+
+    def forget(self) -> None:
+        """There will be no backward pass."""
 
     def node(self, kind: str, home: int, leaves: list[Any], group: Awake | None = None) -> list:
         key, note = self.key(kind, home, group)
@@ -102,6 +125,10 @@ class Waker:
     def used(self, branches: Sequence[int], out: Any) -> None:
         """They stay."""
 
+    def at_home(self, branch: int) -> bool:
+        """Whether a branch is on this island."""
+        return not self.way.places[branch % len(self.way.places)]
+
 
 @dataclasses.dataclass(frozen=True)
 class KeptHere:
@@ -109,6 +136,7 @@ class KeptHere:
 
     driver: Waker
     kept: Kept
+    read: np.ndarray
 
     @property
     def nbytes(self) -> int:
@@ -142,36 +170,44 @@ def wake_here(
     if way is not None:
         host.codes[name] = way
     known: Way = host.codes[name]
-    driver = Waker(host, known, params)
+    keeps = kept is not None
+    driver = Waker(host, known, params, keeps)
     if sender is not None:
-        from .ray_errands import Messenger
+        from .ray_messenger import Messenger
 
-        driver = Messenger(host, known, params, sender)
+        driver = Messenger(host, known, params, keeps, sender)
 
     def run() -> list[Any]:
-        given = host.value(counts), host.value(rows)
-        driver.owned = _owned(host, [owned], [rows])
-        read = host.values[said] = np.array(given[0])
-        training = known.training
+        read = host.values[said] = np.array(host.value(counts))
+        (given,), training = driver.begin([rows], [owned]), known.training
         groups = training.forward.groups(read)
         if kept is None:
-            return training.forward.run(driver, groups, given[1])
-        parts, found = training.run(driver, groups, given[1])
-        host.values[kept] = KeptHere(driver, found)
+            parts = training.forward.run(driver, groups, given)
+        else:
+            parts, found = training.run(driver, groups, given)
+            host.values[kept] = KeptHere(driver, found, read)
+        driver.finish()
         return parts
 
     made, error = _made(host, run, outs)
     if error is not None:
         host.values.update({n: made[0] for n in (said, kept) if n is not None})
+        driver.forget()
     if owned:
         host.values.pop(rows, None)
-    elif sender is not None:
+    elif driver.pulled:
         host._offered.add(rows)
     return Done(made, () if error is not None else [(said, host.values[said])], driver.pulled)
 
 
 def back_here(
-    host: IslandHost, kept: int, grads: list[int], owned: list[bool], outs: range, found: range
+    host: IslandHost,
+    kept: int,
+    grads: list[int],
+    owned: list[bool],
+    outs: range,
+    found: dict[str, range],
+    said: int | None,
 ) -> Done:
     """The same backward.
 
@@ -180,33 +216,47 @@ def back_here(
         grads: of the cotangent of each home's part.
         owned: nobody else needs them.
         outs: of the rows' cotangents, as the parts.
-        found: of the gradients of all branches' parameters, in order; who slept has none.
+        found: by island, "" is this one, of the gradients of all branches' parameters, in order;
+            who slept has none.
+        said: of the counts, told again if who was awake is to be known only now.
     """
     last: list[Any] = []
 
     def run() -> list[Any]:
         here: KeptHere = host.value(kept)
         driver, training = here.driver, here.driver.way.training
-        driver.owned = _owned(host, owned, grads)
-        trees, parts = training.back(driver, here.kept, [host.value(n) for n in grads])
+        driver.numbers, driver.keeps = found, False
+        trees, parts = training.back(driver, here.kept, driver.begin(grads, owned))
+        driver.finish()
         for branch, leaves in trees.items():
-            first = found[branch * training.leaves]
-            host.values.update(zip(range(first, first + len(leaves)), leaves, strict=True))
-            last.extend(leaves[-1:])
+            if driver.at_home(branch):
+                first = found[""][branch * training.leaves]
+                host.values.update(zip(range(first, first + len(leaves)), leaves, strict=True))
+                last.extend(leaves[-1:])
+        if said is not None:
+            host.values[said] = here.read
         return parts
 
     made, error = _made(host, run, outs)
     here = host.values.get(kept)
-    if error is not None and type(here) is KeptHere:
+    if error is not None and said is not None:
+        host.values[said] = error
+    elif error is not None and type(here) is KeptHere:
         each = here.driver.way.training.leaves
         awake = [branch for group in here.kept.groups for branch in group.branches]
         for branch in awake:
-            numbers = found[branch * each : (branch + 1) * each]
+            numbers = found[""][branch * each : (branch + 1) * each]
             host.values.update(dict.fromkeys(numbers, error))
     for number, gone in zip(grads, owned, strict=True):
         if gone:
             host.values.pop(number, None)
-    return Done([*made, *last] if error is None else error)
+        elif type(here) is KeptHere and here.driver.pulled:
+            host._offered.add(number)
+    if error is not None:
+        return Done(error)
+    pulled = here.driver.pulled if type(here) is KeptHere else ()
+    tells = () if said is None else [(said, host.values[said])]
+    return Done([*made, *last], tells, pulled)
 
 
 def add_here(
@@ -236,11 +286,6 @@ def add_here(
         made, error = _made(host, run, found[own])
         ended.append(made[0] if error is None else error)
     return Done(ended)
-
-
-def _owned(host: IslandHost, owned: Sequence[bool], numbers: Sequence[int]) -> list[bool]:
-    """What others may still be pulling is not written to."""
-    return [own and n not in host._offered for own, n in zip(owned, numbers, strict=True)]
 
 
 def _made(host: IslandHost, run: Callable[[], list[Any]], outs: range) -> tuple[list[Any], Any]:

@@ -23,8 +23,8 @@ from .computations import Executable
 from .errors import ValueReleased
 from .graph import OPAQUE, Shape
 from .ray_arrays import RayArray
-from .ray_errands import Sender
-from .ray_lent import Lent, Said
+from .ray_lent import Lent, Reserved, Said
+from .ray_messenger import Sender
 from .ray_waker import Way
 from .switch_kinds import BACKWARD, FORWARD, KEEPING
 
@@ -69,6 +69,7 @@ class Woken:
 
     def send(self, wake: Wake, counts: Any, rows: Any, params: list[list[Any]]) -> list[Any]:
         owned, outbox, over = wake.owns(1) and not self.keeping, self.outbox, self.over
+        away = [leaf for leaves in params for leaf in leaves if leaf.outbox is not outbox]
 
         def call(counts: Any, rows: Any) -> list[Any]:
             numbers = [[leaf.number for leaf in leaves] for leaves in params]
@@ -78,26 +79,30 @@ class Woken:
                 outs, (said,) = outbox.numbers(len(self.slices)), outbox.numbers(1)
                 kept = outbox.numbers(1)[0] if self.keeping else None
                 way = None if self.told else self.way
-                sender = self._sender(op, params) if self.others else None
+                sender = self._sender(op, away) if self.others else None
                 given = counts.number, rows.number, owned, numbers, outs, said, kept, sender
                 outbox.append(("wake", "forward", self.name, way, *given))
                 self.told = True
-                read = Said(op, said, Shape(counts.shape, counts.dtype), self.where)
-                read.lent = self.lent
-                outbox.tell(read)
+                read = self.read(op, said, counts)
             if owned:
                 rows.donated()
             over.owner.last = read
             parts = [RayArray(op, n, over.out, self.where) for n in outs]
-            return parts if kept is None else [*parts, KeptThere(self, op, kept, read, rows)]
+            return parts if kept is None else [*parts, KeptThere(self, op, kept, read, rows, away)]
 
         whole = Executable(call, (), (), 0, 0, False, {})
         return wake.call(whole, [counts, rows], self.slices[0], "as a whole")
 
-    def _sender(self, op: Op, params: list[list[Any]]) -> Sender:
+    def read(self, op: Op, number: int, counts: RayArray) -> Said:
+        """The counts, as the island will tell them when an operation is done."""
+        read = Said(op, number, Shape(counts.shape, counts.dtype), self.where)
+        read.lent = self.lent
+        self.outbox.tell(read)
+        return read
+
+    def _sender(self, op: Op, away: Sequence[RayArray]) -> Sender:
         """Of errands to other islands, which lend their branches' parameters for it."""
         after = dict.fromkeys(self.others, 0)
-        away = [leaf for leaves in params for leaf in leaves if leaf.outbox is not self.outbox]
         for leaf in away:
             after[leaf.outbox.peer] = max(after[leaf.outbox.peer], leaf.op.number)
         for peer, other in self.others.items():
@@ -114,36 +119,55 @@ class KeptThere(RayArray, Keeps):
         woken: the switch.
         read: its counts.
         rows: what went in.
+        away: parameters of branches on other islands.
     """
 
-    __slots__ = ("read", "rows", "woken")
+    __slots__ = ("away", "read", "rows", "woken")
 
-    def __init__(self, woken: Woken, op: Op, number: int, read: RayArray, rows: RayArray):
+    def __init__(
+        self,
+        woken: Woken,
+        op: Op,
+        number: int,
+        read: RayArray,
+        rows: RayArray,
+        away: Sequence[RayArray],
+    ):
         super().__init__(op, number, OPAQUE, woken.where)
-        self.woken, self.read, self.rows = woken, read, (rows,)
+        self.woken, self.read, self.rows, self.away = woken, read, (rows,), away
 
     def back(self, wake: Wake, grads: list[Any]) -> list[Any]:
         """The backward node, there: the gradient of who was awake, and the rows' cotangents."""
         woken, outbox = self.woken, self.outbox
         owned = [wake.owns(2 + n) for n in range(len(grads))]
+        training = woken.way.training
 
         def call(*grads: Any) -> list[Any]:
-            for array in grads:
+            for array in (*grads, *self.away):
                 if array._deleted:
                     raise ValueReleased(f"{array!r} has been deleted or donated")
-            training = woken.way.training
+            size = woken.over.owner.count * training.leaves
+            found = {peer: Reserved(other, size) for peer, other in woken.others.items()}
+            read = self.read
             with outbox.lock:
                 outbox.check()
                 op = outbox.op()
                 outs = outbox.numbers(len(woken.slices) if training.floats else 0)
-                found = outbox.numbers(woken.over.owner.count * training.leaves)
+                found[""] = Reserved(outbox, size)
+                said = None
+                if woken.others:  # what is elsewhere is there when this is done, and not before
+                    (said,) = outbox.numbers(1)
+                    read = woken.read(op, said, self.read)
+                    woken.lent.lend(op, [*self.away, *found.values()])
                 numbers = [array.number for array in grads]
-                outbox.append(("wake", "backward", self.number, numbers, owned, outs, found))
+                places = {peer: reserved.numbers for peer, reserved in found.items()}
+                given = self.number, numbers, owned, outs, places, said
+                outbox.append(("wake", "backward", *given))
             for array, gone in zip(grads, owned, strict=True):
                 if gone:
                     array.donated()
             rows = [RayArray(op, n, woken.over.rows, woken.where) for n in outs]
-            return [SparseThere(woken, op, found, [self.read]), *rows]
+            return [SparseThere(woken, op, found, [read]), *rows]
 
         whole = Executable(call, (), (), 0, 0, False, {})
         return wake.call(whole, grads, woken.slices[0], "as a whole")
@@ -154,29 +178,38 @@ class SparseThere(Awaited):
 
     nbytes = 0
 
-    def __init__(self, woken: Woken, op: Op, numbers: range, read: Sequence[RayArray]):
+    def __init__(
+        self, woken: Woken, op: Op, numbers: dict[str, Reserved], read: Sequence[RayArray]
+    ):
         """Args:
         woken: the switch, or one of several that share their branches.
         op: what makes it.
-        numbers: of all branches' arrays, in order.
+        numbers: by island, "" is the router's, of all branches' arrays in order.
         read: counts, of each switch.
         """
         self.woken, self.op, self.numbers, self.read = woken, op, numbers, tuple(read)
-        self._freed, self._known = woken.outbox.freed, None
+        self._known: Sparse | None = None
 
     def known(self) -> Sparse:
         if self._known is None:
-            over, homes = self.woken.over, self.woken.homes
-            awake = np.flatnonzero(sum(np.asarray(counts) for counts in self.read))
+            over, homes, places = self.woken.over, self.woken.homes, self.woken.way.places
+            awake = np.flatnonzero(sum(np.asarray(counts) for counts in self.read)).tolist()
             shapes = jax.tree.leaves(over.owner.params)
-            trees = {}
-            for branch in awake.tolist():
-                own = self.numbers[branch * len(shapes) : (branch + 1) * len(shapes)]
-                where = homes[branch % len(homes)]
-                trees[branch] = [
-                    RayArray(self.op, n, shape, where) for n, shape in zip(own, shapes, strict=True)
-                ]
-            self._known = over.sparse(trees)
+            by_place: dict[str, list[int]] = {}
+            for branch in awake:
+                by_place.setdefault(places[branch % len(homes)], []).append(branch)
+            trees: dict[int, Any] = {}
+            for place, branches in by_place.items():
+                numbers = self.numbers[place].take()
+                own = {b: numbers[b * len(shapes) : (b + 1) * len(shapes)] for b in branches}
+                op = self.op
+                if place:
+                    op = _seen(self.woken.others[place], [n for ns in own.values() for n in ns])
+                for branch, ns in own.items():
+                    kinds = zip(ns, shapes, strict=True)
+                    where = homes[branch % len(homes)]
+                    trees[branch] = [RayArray(op, n, shape, where) for n, shape in kinds]
+            self._known = over.sparse({branch: trees[branch] for branch in awake})
         return self._known
 
     def plus(
@@ -185,6 +218,8 @@ class SparseThere(Awaited):
         woken, every = self.woken, [self, *others]
         if any(type(x) is not SparseThere or x.woken.slices != woken.slices for x in others):
             return None
+        if woken.others:
+            return None
         outbox, leaves = woken.outbox, jax.tree.leaves(woken.over.owner.params)
         keys = [adder(part).lower(leaves, leaves)[1].call.key for part in woken.slices]
 
@@ -192,10 +227,10 @@ class SparseThere(Awaited):
             with outbox.lock:
                 outbox.check()
                 op = outbox.op()
-                found = outbox.numbers(len(self.numbers))
-                sparse = [one.numbers for one in every]
-                outbox.append(("wake", "add", sparse, len(leaves), keys, found))
-            return [SparseThere(woken, op, found, [n for one in every for n in one.read])]
+                found = Reserved(outbox, woken.over.owner.count * len(leaves))
+                sparse = [one.numbers[""].numbers for one in every]
+                outbox.append(("wake", "add", sparse, len(leaves), keys, found.numbers))
+            return [SparseThere(woken, op, {"": found}, [n for one in every for n in one.read])]
 
         whole = Executable(call, (), (), 0, 0, False, {})
         return wake.call(whole, [], woken.slices[0], "as a whole")[0]
@@ -214,18 +249,17 @@ class SparseThere(Awaited):
         """Never; its arrays may be, when they are known."""
         return False
 
-    def __del__(self) -> None:
-        # As of an array. What is known frees itself.
-        try:
-            if self._known is None:
-                self._freed.extend(self.numbers)
-        except AttributeError:
-            pass
+
+def _seen(outbox: Any, numbers: list[int]) -> Op:
+    """The operation by which an island sees that arrays which it made for another are there."""
+    with outbox.lock:
+        op = outbox.op()
+        outbox.append(("see", numbers))
+    return op
 
 
 def woken(over: _Over, keeping: bool) -> Woken | None:
-    """For where its slices stand; None where the controller has to: not all is compiled, an island
-    has several hosts, or gradients are over several islands.
+    """For where its slices stand; None if not all is compiled, or an island has several hosts.
 
     Args:
         over: the switch.
@@ -235,8 +269,6 @@ def woken(over: _Over, keeping: bool) -> Woken | None:
     homes: list[Any] = [part.sharding() for part in parts]
     outboxes = [home.outbox for home in homes]
     if any(outbox.hosts > 1 for outbox in outboxes):  # each would have to read the counts
-        return None
-    if keeping and any(outbox is not outboxes[0] for outbox in outboxes):
         return None
     keys = {}
     for way in (KEEPING, BACKWARD) if keeping else (FORWARD,):
