@@ -110,12 +110,12 @@ def test_rows_that_others_need_are_left_to_them(system):
 
 
 def test_what_is_not_all_there_is_expanded_by_the_controller(system):
-    """Branches on two islands, executables that are not compiled, parameters of this process."""
+    """Executables that are not compiled, parameters of this process."""
     x, counts = rows(), [3, 5, 0, 8]
-    here, there = (system.virtual_devices(name).add_slice(1) for name in ("island0", "island1"))
-    far, late, mine = Layer([here, there]), Layer([here], compiled=False), Layer([here])
+    here = system.virtual_devices("island0").add_slice(1)
+    late, mine = Layer([here], compiled=False), Layer([here])
     mine.bank = rt.Branches([jnp.asarray(tree) for tree in mine.trees])
-    for layer in (far, late, mine):
+    for layer in (late, mine):
         found = layer(x, counts)
         np.testing.assert_allclose(found.result(), layer.wanted(x, counts), rtol=1e-5)
 
@@ -126,11 +126,3 @@ def test_errors_are_the_nodes(system):
         layer(x, [40, 0, 0, 0]).result()
     counts = [16, 0, 0, 0]
     np.testing.assert_allclose(layer(x, counts).result(), layer.wanted(x, counts), rtol=1e-5)
-
-
-def test_gradients_are_expanded_by_the_controller(system):
-    layer, x = Layer([system.virtual_devices("island0").add_slice(1)]), rows()
-    total = rt.computation(jnp.sum, layer.part)
-    both = rt.value_and_grad(lambda b, x, c: total(layer._run(x, c, b)))
-    _, found = both(layer.bank, x, np.array([16, 0, 0, 0], np.int32))
-    assert sorted(found.result()) == [0]
