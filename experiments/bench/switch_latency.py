@@ -4,8 +4,8 @@
 
 A router, a switch of eight branches of which two are awake, and a sum, one call after the other, as
 when a decoder makes one token at a time; and the gradient of the same by the branches, until the
-value and whose gradients there are is known; and without gradients with the branches over two
-islands, of which one is awake on each. Both ways take turns within a round.
+value and whose gradients there are is known; and both with the branches over two islands, of which
+one is awake on each. Both ways take turns within a round.
 """
 
 from __future__ import annotations
@@ -92,7 +92,12 @@ def main() -> None:
     """Prints a line of JSON for each kind, with the machine's load as it began."""
     load = round(os.getloadavg()[0], 1)
     one, two = ["island0"], ["island0", "island1"]
-    kinds = {"forward": (one, False), "gradients": (one, True), "two islands": (two, False)}
+    kinds = {
+        "forward": (one, False),
+        "gradients": (one, True),
+        "forward over two": (two, False),
+        "gradients over two": (two, True),
+    }
     with rt.RayRuntime(2) as system:
         for kind, (islands, train) in kinds.items():
             found = bench_switch(system, islands, train=train)

@@ -6,7 +6,7 @@ from byways.experiments.bench.switch_latency import bench_switch
 from ..runtime.ray_in_process import NearIslands
 
 
-@pytest.mark.parametrize(("islands", "train"), [(1, False), (1, True), (2, False)])
+@pytest.mark.parametrize(("islands", "train"), [(1, False), (1, True), (2, False), (2, True)])
 def test_both_ways_are_timed_and_their_messages_counted(islands, train):
     hosts = NearIslands(islands)
     try:
