@@ -17,8 +17,17 @@ from byways.experiments.config import (
     LanguageConfig,
     LossConfig,
     OptimizerConfig,
+    TwoTowerExperimentConfig,
 )
-from byways.models import ModelConfig, MoeConfig, PalmConfig, VmoeConfig
+from byways.models import (
+    ImageTowerConfig,
+    ModelConfig,
+    MoeConfig,
+    PalmConfig,
+    TextTowerConfig,
+    TwoTowerConfig,
+    VmoeConfig,
+)
 
 _MOE = MoeConfig(n=1, num_experts=8, capacity_factor=None, group_size=32)
 _SHORT = {
@@ -55,6 +64,16 @@ PALM = LanguageConfig(
     optimizer=OptimizerConfig(name="palm", lr=0.01, warmup=2),
     **_SHORT,
 )
+TOWERS = TwoTowerExperimentConfig(
+    model=TwoTowerConfig(
+        image=ImageTowerConfig(patch_size=16, moe=_MOE, **_SIZES),
+        text=TextTowerConfig(text_length=6, **_SIZES),
+        embed_dim=8,
+    ),
+    data=LIMOE.data,
+    optimizer=OptimizerConfig(name="adamw", lr=5e-3, warmup=2),
+    **_SHORT,
+)
 
 
 def with_moe(config, **changes):
@@ -70,11 +89,14 @@ def batch_of(config, seed=0) -> dict[str, np.ndarray]:
         tokens = rng.integers(0, 256, (rows, model.max_length), np.int32)
         segments = np.repeat([[1, 2, 0]], model.max_length // 3, axis=1).repeat(rows, axis=0)
         return {"tokens": tokens, "segments": segments.astype(np.int32)}
-    images = rng.integers(0, 256, (rows, model.image_size, model.image_size, 3), np.uint8)
+    towers = isinstance(config, TwoTowerExperimentConfig)
+    side = model.image.image_size if towers else model.image_size
+    images = rng.integers(0, 256, (rows, side, side, 3), np.uint8)
     if isinstance(config, ClassificationConfig):
         return {"image": images, "label": rng.integers(0, 10, rows, np.int32)}
-    text = rng.integers(0, 2048, (rows, model.text_length), np.int32)
-    mask = np.arange(model.text_length) < rng.integers(1, model.text_length, (rows, 1))
+    length = model.text.text_length if towers else model.text_length
+    text = rng.integers(0, 2048, (rows, length), np.int32)
+    mask = np.arange(length) < rng.integers(1, length, (rows, 1))
     return {"image": images, "text": text, "text_mask": mask}
 
 

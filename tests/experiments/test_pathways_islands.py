@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 from pathlib import Path
@@ -10,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 from byways.experiments.pathways_step import PathwaysStep
+
+from byways import runtime as rt
 
 from ..runtime.ray_in_process import NearIslands
 
@@ -31,24 +34,42 @@ def steps(config, slices, count):
     return losses, jax.device_get((metrics, training.canonical(state)))
 
 
+@contextlib.contextmanager
+def of_messages():
+    """Islands that are objects of this process."""
+    hosts = NearIslands(2)
+    try:
+        with hosts.runtime() as system:
+            yield system
+    finally:
+        hosts.close()
+
+
+@contextlib.contextmanager
+def of_processes():
+    """Islands of a Ray."""
+    pytest.importorskip("ray")
+    with rt.RayRuntime(2) as system:
+        yield system
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+@pytest.mark.parametrize("islands", [of_messages, of_processes])
 @pytest.mark.parametrize(
     ("config", "updates"),
     [
         pytest.param(cases.VMOE, "sparse", id="vmoe-muon-sparse"),
         pytest.param(cases.PALM, "exact", id="palm"),
         pytest.param(cases.LIMOE, "exact", id="limoe-adamw"),
+        pytest.param(cases.TOWERS, "exact", id="towers-adamw"),
     ],
 )
-def test_steps_on_two_islands_are_those_of_this_process(config, updates):
+def test_steps_on_two_islands_are_those_of_this_process(config, updates, islands):
     config = dataclasses.replace(config, execution="pathways", expert_updates=updates)
-    hosts = NearIslands(2)
-    try:
-        with hosts.runtime() as system:
-            slices = [system.virtual_devices(f"island{n}").add_slice(1) for n in range(2)]
-            losses, found = steps(config, slices, 3)
-    finally:
-        hosts.close()
+    with islands() as system:
+        slices = [system.virtual_devices(f"island{n}").add_slice(1) for n in range(2)]
+        losses, found = steps(config, slices, 3)
     wanted_losses, wanted = steps(dataclasses.replace(config, devices=2), None, 3)
     np.testing.assert_allclose(losses, wanted_losses, rtol=1e-6)
     assert jax.tree.structure(found) == jax.tree.structure(wanted)
