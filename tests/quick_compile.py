@@ -1,8 +1,7 @@
 """XLA options under which programs compile in half the time, and run more slowly.
 
 Compiling is what the suite spends its time on. HLO passes are left alone, and with them what is
-computed from what, memory and FLOPs: only LLVM does less. `make test-all` goes without, as
-does the README's test, which runs what a user runs.
+computed from what, memory and FLOPs: only LLVM does less. `make test-all` goes without.
 """
 
 from __future__ import annotations
