@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .branches import Branches, Sparse
+from .branches import Branches, OnDemand, Sparse
 from .errors import ProgramError, ValueReleased
 from .ray_wire import from_wire, to_wire
 from .tracing import builder
@@ -156,9 +156,14 @@ def wires(system: Attached, leaves: list[Any]) -> tuple[list[int], dict[int, Any
             handles.append(system.bank(leaf).number)
             continue
         if hasattr(leaf, "fetch"):
+            woken = (
+                ". Those that come when they wake are for a runtime of this process (RayRuntime)"
+                if isinstance(leaf, OnDemand)
+                else ""
+            )
             raise ProgramError(
                 f"{leaf!r} fetches in this process, and the program runs in the controller: give "
-                "the branches' parameters as Branches"
+                f"the branches' parameters as Branches, of what slice.put(…) gave{woken}"
             )
         handles.append(0)
         given[place] = to_wire(leaf)

@@ -51,10 +51,15 @@ def lower(
 
     Raises:
         ValueError: no experts, or some that cannot be cut out (see the message); both devices
-            and slices.
+            and slices, or slices of a cluster that this process is a client of.
     """
     if devices is not None and slices is not None:
         raise ValueError("lower was given devices and slices: pass one of them")
+    if slices and isinstance(slices[0].system, runtime.Attached):
+        raise ValueError(
+            f"{slices[0]!r} is of a cluster whose controller is another process, to which what is "
+            "cut here cannot travel: lower onto slices of a Runtime or a RayRuntime of this process"
+        )
     flat, tree = jax.tree.flatten_with_path(args)
     names = [jax.tree_util.keystr(path) for path, _ in flat]
     closed, shapes = flat_trace(fn, *args)

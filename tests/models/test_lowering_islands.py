@@ -8,6 +8,7 @@ from byways.models import lower
 
 from byways import runtime as rt
 
+from ..runtime.attached import client_of, controlled
 from ..runtime.ray_in_process import NearIslands
 from .test_lowering import assert_close, batch, objective, stacked
 
@@ -33,6 +34,14 @@ def test_values_and_gradients_are_those_of_this_process(system, there):
     np.testing.assert_allclose(loss.result(), wanted.result(), rtol=1e-6)
     assert_close(stacked(rt.fetch(found)), stacked(gradients))
     assert [list(one) for one in far.awake()] == [list(one) for one in near.awake()]
+
+
+def test_a_client_of_a_cluster_lowers_nothing():
+    with rt.Runtime() as own, controlled(own) as controller, client_of(controller) as client:
+        part = client.virtual_devices().add_slice(1)
+        params, images, texts = batch()
+        with pytest.raises(ValueError, match="lower onto slices of a Runtime or a RayRuntime"):
+            lower(objective("pathways"), params, images, texts, texts > 0, slices=[part])
 
 
 def test_experts_are_split_and_joined_bit_for_bit(system):

@@ -234,8 +234,14 @@ def test_what_cannot_travel(client, part, system):
             return []
 
     switch = rt.Switch(lambda w, x: x @ w, part, jax.ShapeDtypeStruct((2, 2), jnp.float32), 1)
-    with pytest.raises(rt.ProgramError, match="give the branches' parameters as Branches"):
-        switch(np.array([1]), np.ones((1, 2), np.float32), Bank())
+    given = np.array([1]), np.ones((1, 2), np.float32)
+    words = r"give the branches' parameters as Branches, of what slice.put\(…\) gave"
+    with pytest.raises(rt.ProgramError, match=f"{words}$"):
+        switch(*given, Bank())
+    with pytest.raises(rt.ProgramError, match=r"ResidentBranches\(0\) fetches .* \(RayRuntime\)"):
+        switch(*given, rt.ResidentBranches(None, 0))
+    with pytest.raises(rt.ProgramError, match="whose controller alone knows its devices"):
+        part.sharding()
 
 
 def test_a_function_that_changes(client, part):
