@@ -38,7 +38,7 @@ def test_a_modality_alone(run, tmp_path, capsys, monkeypatch):
     options = ["--modality", "image", "--experts", "2", "--min-share", "0"]
     assert cli.main(["export", str(run), str(out), *options]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"experts of 4: [12] in encoderblock_1\n", said)
+    assert re.search(r"experts of 4: [12] in encoderblock_0\n", said)
     assert re.search(r"top-1 .*: \d+\.\d+%, of the whole model \d+\.\d+%\n", said)
     # The folder needs nothing of the run.
     loaded, whole = load_model(out), load(run)

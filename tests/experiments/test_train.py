@@ -109,9 +109,9 @@ def test_metric_lines_hold_losses_routing_and_validation(finished):
         "temperature",
         "lr",
         "grad_norm",
-        "routing/encoderblock_1/success/image",
-        "routing/encoderblock_1/local_entropy/text",
-        "routing/encoderblock_1/max_load",
+        "routing/encoderblock_0/success/image",
+        "routing/encoderblock_0/local_entropy/text",
+        "routing/encoderblock_0/max_load",
     }
     assert expected <= set(metrics)
     assert all(np.isfinite(value) for value in metrics.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ def params():
     return jax.jit(Limoe(CONFIG).init)(jax.random.key(0), *batch())["params"]
 
 
+@functools.partial(jax.jit, static_argnames=("config", "train", "groups"))
 def apply(params, *inputs, config=CONFIG, **options):
     return Limoe(config).apply({"params": params}, *inputs, **options)
 

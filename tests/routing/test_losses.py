@@ -352,7 +352,13 @@ def test_only_what_is_asked_for_and_nothing_unknown():
 def test_the_threshold_is_a_logit_where_gates_are_equal():
     """Gates underflow to 0: the third chosen is the lower expert, not the third largest logit."""
     logits = jnp.array([[[0.0, 120.0, 240.0, 110.0]]])
-    routing = route_top_k(logits, selected=3, capacity=None, noise=jnp.full(logits.shape, 1e-3))
+
+    @jax.jit
+    def run(logits):
+        noise = jnp.full(logits.shape, 1e-3)
+        routing = route_top_k(logits, selected=3, capacity=None, noise=noise)
+        return routing, routing_sums(routing, jnp.zeros((1, 1), jnp.int32), 1)
+
+    routing, sums = run(logits)
     assert routing.assignment.expert.tolist() == [[2, 0, 1]]
-    sums = routing_sums(routing, jnp.zeros((1, 1), jnp.int32), 1)
     np.testing.assert_allclose(sums.load_e, [0.0, 1.0, 1.0, 0.5], atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +25,23 @@ CASES = {
 }
 
 
-def whole(config, params, batch):
-    """Loss, its parts and sums, and the gradient, in one program."""
+@functools.cache
+def begun(config):
+    """Parameters, and a batch."""
+    params = jax.jit(lambda: initial_params(config))()
+    return params, jax.tree.map(jnp.asarray, small.batch(config))
+
+
+@functools.cache
+def gradient(config):
+    """Jitted: parameters and batch -> loss, its parts and sums, and the gradient."""
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     objective = PartStep(config, 1).objective
-    gradient = jax.value_and_grad(lambda p: objective(p, batch, key), has_aux=True)
-    return jax.jit(gradient)(params)
+    return jax.jit(jax.value_and_grad(lambda p, b: objective(p, b, key), has_aux=True))
+
+
+def packed_state(step):
+    return step.state.pack(initial_state(step.config, step.task, step.optimizer))
 
 
 def in_parts(step, batch):
@@ -38,7 +50,7 @@ def in_parts(step, batch):
         {k: v[p * step.rows :][: step.rows] for k, v in batch.items()} for p in range(step.parts)
     ]
     forward, backward = jax.jit(step.forward), jax.jit(step.backward)
-    state = step.state.pack(initial_state(step.config, step.task, step.optimizer))
+    state = jax.jit(lambda: packed_state(step))()
     numbers = [jnp.int32(part) for part in range(step.parts)]
     read = [forward(state, r, p) for r, p in zip(rows, numbers, strict=True)]
     found = [exchanged for exchanged, _ in read]
@@ -62,9 +74,8 @@ def distance(some, others) -> float:
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_the_parts_have_loss_statistics_and_gradient_of_the_whole(config):
-    batch = jax.tree.map(jnp.asarray, small.batch(config))
-    params = initial_params(config)
-    (loss, (named, sums)), gradient = whole(config, params, batch)
+    params, batch = begun(config)
+    (loss, (named, sums)), wanted = gradient(config)(params, batch)
     other, other_named, other_sums, grads = in_parts(PartStep(config, 2), batch)
     np.testing.assert_allclose(other, loss, rtol=1e-6)
     for name, value in named.items():
@@ -73,25 +84,25 @@ def test_the_parts_have_loss_statistics_and_gradient_of_the_whole(config):
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), other_sums, sums
     )
     total = [a + b for a, b in zip(*grads, strict=True)]
-    assert distance(total, gradient) < 1e-5
+    assert distance(total, wanted) < 1e-5
 
 
 def test_the_mean_of_what_halves_learn_alone_is_another_gradient():
     config = small.LIMOE
-    batch, params = jax.tree.map(jnp.asarray, small.batch(config)), initial_params(config)
-    (loss, _), gradient = whole(config, params, batch)
+    params, batch = begun(config)
+    (loss, _), wanted = gradient(config)(params, batch)
+    alone = gradient(dataclasses.replace(config, batch_size=4))
     halves = [{k: v[part * 4 :][:4] for k, v in batch.items()} for part in range(2)]
-    apart = [whole(dataclasses.replace(config, batch_size=4), params, half) for half in halves]
+    apart = [alone(params, half) for half in halves]
     assert abs(np.mean([found[0] for (found, _) in apart]) - loss) > 0.1
     mean = jax.tree.map(lambda a, b: (a + b) / 2, apart[0][1], apart[1][1])
-    assert distance(mean, gradient) > 0.05
+    assert distance(mean, wanted) > 0.05
 
 
 def test_residuals_leave_out_what_is_there_anyway(monkeypatch):
     step = PartStep(small.DENSE, 1)
-    batch = jax.tree.map(jnp.asarray, small.batch(small.DENSE))
-    params = initial_params(small.DENSE)
-    state = step.state.pack(initial_state(small.DENSE, step.task, step.optimizer))
+    params, batch = begun(small.DENSE)
+    state = jax.eval_shape(lambda: packed_state(step))
     monkeypatch.setattr(part_step, "SMALL", 0)
     _, (large, packed) = jax.eval_shape(step.forward, state, batch, jnp.int32(0))
     there = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}

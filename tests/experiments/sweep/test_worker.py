@@ -87,5 +87,5 @@ def test_processes_train_score_and_grow(tmp_path):
     plan = Plan("three", tmp_path / "three", runs)
     states = {one.name: one.state for one in run_plan(plan, PoolSettings(workers=2))}
     assert states == {"dense": "done", "grown": "done", "bad": "failed"}
-    found = load(plan.folder / "grown").params["Encoder"]["encoderblock_1"]["Moe"]["Mlp"]
+    found = load(plan.folder / "grown").params["Encoder"]["encoderblock_0"]["Moe"]["Mlp"]
     assert found["Dense_0"]["kernel"].shape == (4, 16, 24)
