@@ -16,6 +16,7 @@ from .config_files import to_dict
 from .errors import UsageError
 from .execution import check_forward
 from .model_from import with_model_of
+from .own_devices import have_devices
 from .presets import PRESETS, preset
 from .ray_there import check_ray
 from .run_folder import RunFolder, default_run_folder
@@ -109,6 +110,8 @@ def train(arguments: Sequence[str]) -> int:
     from .huge_pages import restart_with_huge_pages
 
     restart_with_huge_pages()
+    if config.islands is not None and options.cluster == "local":
+        have_devices(config.islands)
 
     from .train import train as train_run
 

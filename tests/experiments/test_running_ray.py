@@ -56,8 +56,7 @@ def test_training_learns_what_it_does_here(ray, tmp_path):
     there, here = tmp_path / "there", tmp_path / "here"
     assert f"trained: {there}" in byways(*command, "--run", there, "--cluster", address, **key)
     assert not (there / "islands.jsonl").exists()  # nothing was lost
-    two = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
-    byways(*command, "--run", here, "--cluster", "local", **two)
+    byways(*command, "--run", here, "--cluster", "local")  # which has devices enough
     np.testing.assert_allclose(losses(there), losses(here), rtol=1e-5)
 
 
