@@ -126,7 +126,7 @@ def config_of(name, **changes):
 
 
 @pytest.mark.parametrize(
-    ("name", "devices"), [("muon", 2), ("adamw", 1), ("adafactor", 1), ("palm", 1), ("palm", 3)]
+    ("name", "devices"), [("muon", 2), ("adamw", 1), ("adafactor", 1), ("palm", 3)]
 )
 def test_the_exact_mode_equals_dense_optax(name, devices):
     with jax.enable_x64(True):

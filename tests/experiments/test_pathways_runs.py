@@ -82,7 +82,13 @@ def test_a_run_by_pathways_goes_on_bit_for_bit(runs, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
-@pytest.mark.parametrize(("first", "then"), [("pathways", "fused"), ("fused", "pathways")])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("pathways", "fused"),
+        pytest.param("fused", "pathways", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_goes_on_under_the_other_execution(runs, tmp_path, first, then):
     run = back_to_step_two(runs / first, tmp_path / "killed")
     train(executed(then), run)
