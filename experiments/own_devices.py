@@ -1,4 +1,4 @@
-"""Devices of this process for `--cluster local` to make islands of. Imports JAX where it is used."""
+"""Devices of this process for `--cluster local` to make islands of; without JAX until then."""
 
 from __future__ import annotations
 
