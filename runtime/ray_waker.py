@@ -153,6 +153,7 @@ def wake_here(
     params: list[list[int]],
     outs: range,
     said: int,
+    tells: bool,
     kept: int | None,
     sender: Sender | None,
 ) -> Done:
@@ -163,7 +164,8 @@ def wake_here(
         counts, rows, params: numbers of arrays.
         owned: nobody else needs the rows.
         outs: numbers of every home's part.
-        said: of the counts as they were read, which are told.
+        said: of the counts as they were read.
+        tells: these are told.
         kept: of what the backward pass needs; None if there is none.
         sender: of errands, if some homes are on other islands.
     """
@@ -197,7 +199,8 @@ def wake_here(
         host.values.pop(rows, None)
     elif driver.pulled:
         host._offered.add(rows)
-    return Done(made, () if error is not None else [(said, host.values[said])], driver.pulled)
+    told = [(said, host.values[said])] if tells and error is None else ()
+    return Done(made, told, driver.pulled)
 
 
 def back_here(

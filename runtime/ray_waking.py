@@ -80,10 +80,12 @@ class Woken:
                 kept = outbox.numbers(1)[0] if self.keeping else None
                 way = None if self.told else self.way
                 sender = self._sender(op, away) if self.others else None
-                given = counts.number, rows.number, owned, numbers, outs, said, kept, sender
+                # Who has gradients is asked for by all; what was only run, by few.
+                tells = bool(self.keeping or self.others)
+                given = counts.number, rows.number, owned, numbers, outs, said, tells, kept, sender
                 outbox.append(("wake", "forward", self.name, way, *given))
                 self.told = True
-                read = self.read(op, said, counts)
+                read = self.read(op, said, counts, tells)
             if owned:
                 rows.donated()
             over.owner.last = read
@@ -93,11 +95,12 @@ class Woken:
         whole = Executable(call, (), (), 0, 0, False, {})
         return wake.call(whole, [counts, rows], self.slices[0], "as a whole")
 
-    def read(self, op: Op, number: int, counts: RayArray) -> Said:
-        """The counts, as the island will tell them when an operation is done."""
+    def read(self, op: Op, number: int, counts: RayArray, tells: bool = True) -> Said:
+        """The counts as they were read: told when an operation is done, or to be fetched."""
         read = Said(op, number, Shape(counts.shape, counts.dtype), self.where)
         read.lent = self.lent
-        self.outbox.tell(read)
+        if tells:
+            self.outbox.tell(read)
         return read
 
     def _sender(self, op: Op, away: Sequence[RayArray]) -> Sender:
