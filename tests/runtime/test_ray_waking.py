@@ -19,10 +19,12 @@ hosts, system = near_islands.hosts, near_islands.system
 class Layer:
     """A router that says who gets how many rows, a switch, and a sum."""
 
-    def __init__(self, slices, out=WIDTH, compiled=True):
+    def __init__(self, slices, out=WIDTH, compiled=True, together=4):
         home = slices[0]
         self.part, shape = home, jax.ShapeDtypeStruct((WIDTH, out), jnp.float32)
-        self.switch = rt.Switch(lambda w, x: x @ w, slices, shape, COUNT, name="experts")
+        self.switch = rt.Switch(
+            lambda w, x: x @ w, slices, shape, COUNT, name="experts", together=together
+        )
         self.router = rt.computation(lambda x, c: (2 * x, c), home, name="router")
         self.end = rt.computation(rt.merge_branches, home, name="end")
         self.trees = [np.full((WIDTH, out), b + 1, np.float32) for b in range(COUNT)]
