@@ -31,9 +31,6 @@ GROUP_OF = {
     "lose": "mail",
     "leave": "mail",
 }
-# The least that XLA's pools have. They also copy what is sent and received: on as many threads as
-# cores, what another island waits for would go only when nothing is left to compute.
-THREADS = 8
 
 
 class IslandActor:
@@ -215,7 +212,10 @@ def started(settings: dict[str, Any]) -> list[Any]:
     """Starts this process's JAX; its devices."""
     if settings["cores"] is not None:
         keep_to_cores(*settings["cores"])
-    os.environ.setdefault("NPROC", str(max(cores_here(), THREADS)))
+    # The size of XLA's pools, which also copy what is sent and received: on as many threads as cores,
+    # what another island waits for would go only when nothing is left to compute. Of more than
+    # that, each takes from the others (on one core, eight compute a third slower than two).
+    os.environ.setdefault("NPROC", str(cores_here() + 1))
     import jax
 
     jax.config.update("jax_num_cpu_devices", settings["devices"])

@@ -20,7 +20,7 @@ class Entry:
 
     Attributes:
         number: of the step.
-        rows: of each part; empty if it is no step.
+        rows: of each part, and what is known of all of them; empty if it is no step.
         states: of each island, after it.
         marks: of each island a small result of what makes its state, by which it is known to be
             there: of a step the loss.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +33,11 @@ class Packing:
         leaves, self._tree = jax.tree.flatten(shapes)
         self._shapes = [(leaf.shape, jnp.dtype(leaf.dtype).name) for leaf in leaves]
 
+    @property
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
+        """Of the leaves, in their order."""
+        return [jax.ShapeDtypeStruct(shape, jnp.dtype(name)) for shape, name in self._shapes]
+
     def pack(self, tree: Any) -> Packed:
         """The leaves in flat arrays."""
         lines: dict[str, list[Array]] = {}
@@ -42,12 +47,20 @@ class Packing:
 
     def unpack(self, packed: Mapping[str, Array]) -> Any:
         """The inverse of `pack`."""
+        return self.tree(self.leaves(packed))
+
+    def tree(self, leaves: Sequence[Any]) -> Any:
+        """Leaves in their tree."""
+        return jax.tree.unflatten(self._tree, leaves)
+
+    def leaves(self, packed: Mapping[str, Array]) -> list[Array]:
+        """The leaves, in their order."""
         begins, leaves = dict.fromkeys(packed, 0), []
         for shape, name in self._shapes:
             begin = begins[name]
             begins[name] = end = begin + math.prod(shape)
             leaves.append(packed[name][begin:end].reshape(shape))
-        return jax.tree.unflatten(self._tree, leaves)
+        return leaves
 
 
 def packing_of(fn: Callable[..., Any], *args: Any) -> tuple[Packing, dict[str, Any]]:

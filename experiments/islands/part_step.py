@@ -42,7 +42,10 @@ class PartStep:
         rows: of one part.
         task: what is trained.
         state: how the canonical state is packed.
+        waits: the backward pass of a part needs what the forward passes of others found.
     """
+
+    waits = True
 
     def __init__(self, config: Experiment, parts: int):
         """Args:
@@ -60,7 +63,7 @@ class PartStep:
         params, self.state = state["params"], Packing(state)
         blank = jax.eval_shape(lambda: self.task.blank(self.rows))
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        self._exchanged, each = packing_of(self._read, params, blank, number, number)
+        self.exchanged, each = packing_of(self.read, params, blank, number, number)
         self._told, _ = packing_of(self._loss_of, *[each] * parts)
         self._gradients = Packing(self._of_trained(params))
         self._back: Any = None
@@ -82,7 +85,7 @@ class PartStep:
 
         def read(params: Any) -> tuple[Packed, Packed]:
             moving = params if self._trained is None else stop_frozen(params, self._trained)
-            return differentiable(self._exchanged.pack(self._read(moving, rows, step, part)))
+            return differentiable(self.exchanged.pack(self.read(moving, rows, step, part)))
 
         floats, back, rest = jax.vjp(read, params, has_aux=True)
         residuals, structure = jax.tree.flatten(back)
@@ -118,6 +121,11 @@ class PartStep:
             return made[0], self._told.pack(made)
 
         cotangents, told = jax.grad(loss, has_aux=True)(floats)
+        own = {name: flat[part] for name, flat in cotangents.items()}
+        return self._pulled(state, rows, residuals, own), told
+
+    def _pulled(self, state: Packed, rows: Batch, residuals: Residuals, own: Packed) -> Packed:
+        """One part's gradient, of the cotangents of what was found in it."""
         structure, places, are_small, packing = self._back
         large, small = iter(residuals[0]), iter(packing.unpack(residuals[1]))
         kept = iter([next(small) if is_small else next(large) for is_small in are_small])
@@ -125,8 +133,8 @@ class PartStep:
         there = jax.tree.leaves((params, rows))
         leaves = [next(kept) if place is None else there[place] for place in places]
         back = jax.tree.unflatten(structure, leaves)
-        (gradient,) = back({name: flat[part] for name, flat in cotangents.items()})
-        return self._gradients.pack(self._of_trained(gradient)), told
+        (gradient,) = back(own)
+        return self._gradients.pack(self._of_trained(gradient))
 
     def update(self, state: Packed, gradients: list[Packed], told: Packed) -> tuple[Packed, Array]:
         """The state after the step, and the loss.
@@ -136,8 +144,11 @@ class PartStep:
             gradients: of each part, in order.
             told: of any part's backward pass.
         """
+        return self._after(state, gradients, self._told.unpack(told))
+
+    def _after(self, state: Packed, gradients: list[Packed], made: Loss) -> tuple[Packed, Array]:
         total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), gradients)
-        loss, (named, sums) = self._told.unpack(told)
+        loss, (named, sums) = made
         before = self.state.unpack(state)
         grads = self._of_all(self._gradients.unpack(total), before["params"])
         after = updated(self.task, self.optimizer, before, grads, named, sums)
@@ -150,7 +161,12 @@ class PartStep:
         empty = jax.tree.map(jnp.zeros_like, before["interval"])
         return metrics, self.state.pack(before | {"interval": empty})
 
-    def _read(self, params: Any, rows: Batch, step: Array, part: Array) -> tuple[Any, Any]:
+    def known(self, rows: list[Any]) -> Any:
+        """What is to be known of all parts' rows before the step, besides them: nothing here."""
+        return []
+
+    def read(self, params: Any, rows: Batch, step: Array, part: Array) -> tuple[Any, Any]:
+        """What is found in the rows of a part, and its routing sums."""
         # The keys of the whole batch's groups, of which these are part p's.
         key = jax.random.fold_in(jax.random.key(self.config.seed), step)
         keys = jax.random.split(key, self.parts * self.groups).reshape(self.parts, self.groups)
@@ -161,7 +177,11 @@ class PartStep:
         return in_chunks(read, rows, keys[part], self.groups, self.chunks)
 
     def _loss_of(self, *parts: Packed) -> Loss:
-        found, sums = zip(*map(self._exchanged.unpack, parts), strict=True)
+        return self.loss(*map(self.exchanged.unpack, parts))
+
+    def loss(self, *parts: tuple[Any, Any]) -> Loss:
+        """The loss of all that was read."""
+        found, sums = zip(*parts, strict=True)
         whole = jax.tree.map(lambda *rows: jnp.concatenate(rows), *found)
         return self.objective.loss(
             whole, jax.tree.map(lambda *s: functools.reduce(jnp.add, s), *sums)

@@ -40,6 +40,7 @@ class StepPrograms:
         self.on = {name: Placed(step, part) for name, part in slices.items()}
         # Constants of the programs: the very same objects each time.
         self._numbers = [np.int32(part) for part in range(step.parts)]
+        self._waits = step.waits
         self._programs: dict[Owners, Program] = {}
 
     def owners(self, islands: Sequence[str]) -> Owners:
@@ -48,22 +49,28 @@ class StepPrograms:
         return tuple(islands[part * len(islands) // parts] for part in range(parts))
 
     def program(self, owners: Owners) -> Program:
-        """(state of each island, rows of each part) -> each island's next state, and the loss."""
+        """(state of each island, rows of each part, what is known of all rows) -> each island's
+        next state, and the loss."""
         if owners not in self._programs:
             self._programs[owners] = Program(functools.partial(self._step, owners), "step")
         return self._programs[owners]
 
-    def _step(self, owners: Owners, states: Mapping[str, Any], rows: Sequence[Any]) -> Any:
+    def _step(
+        self, owners: Owners, states: Mapping[str, Any], rows: Sequence[Any], known: Any
+    ) -> Any:
         parts = list(zip(self._numbers, owners, rows, strict=True))
         read = [
             self.on[name].forward(states[name], part_rows, part) for part, name, part_rows in parts
         ]
         found = [exchanged for exchanged, _ in read]
         gradients, told = [], {}
-        for (part, name, part_rows), (_, kept) in zip(parts, read, strict=True):
-            gradient, told[name] = self.on[name].backward(
-                states[name], part_rows, kept, found, part
-            )
+        for (part, name, part_rows), (own, kept) in zip(parts, read, strict=True):
+            backward = self.on[name].backward
+            if self._waits:
+                gradient, told[name] = backward(states[name], part_rows, kept, found, part)
+            else:
+                gradient = backward(states[name], part_rows, kept, own, known, part)
+                told[name] = found
             gradients.append(gradient)
         return {
             name: self.on[name].update(states[name], gradients, told[name])

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from ...runtime import fetch
 from ..config import Experiment
 from ..train_state import State, Training, initial_state
+from .alone_step import step_in_parts
 from .hosts import Islands
-from .part_step import PartStep
 from .team import Team
 
 # What stands for the state in the trainer's hands: the islands have it.
@@ -26,16 +27,17 @@ def prepare_islands(config: Experiment, islands: Islands) -> Training:
         islands: at most as many as parts.
     """
     assert config.islands is not None
-    parts = PartStep(config, config.islands)
+    parts = step_in_parts(config, config.islands)
     team = islands.team = Team(parts, islands.system, islands.events)
     home = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     names = list(jax.eval_shape(lambda: parts.task.blank(1)))
 
     def put(batch: dict[str, np.ndarray]) -> Any:
-        return [
+        rows = [
             {name: batch[name][part * parts.rows :][: parts.rows] for name in names}
             for part in range(parts.parts)
         ]
+        return rows, fetch(parts.known(rows))
 
     def step(state: State, rows: Any) -> tuple[State, Any]:
         return _THERE, team.step(rows)

@@ -72,13 +72,11 @@ class Team:
         """Sends a step.
 
         Args:
-            rows: of each part, arrays of this process.
+            rows: of each part, and what is known of all, arrays of this process.
         """
         self._advance()
         self._take_in()
-        self._shapes = self._shapes or _shapes(
-            (self._base.states[self.members.alive[0]], list(rows))
-        )
+        self._shapes = self._shapes or _shapes((self._base.states[self.members.alive[0]], rows))
         entry = Entry(self._newest.number + 1, rows)
         self._pending.append(entry)
         try:
@@ -145,9 +143,8 @@ class Team:
                 break
             before = other
         states = {name: before.states[name] for name in self.members.alive}
-        made = self._programs.program(self._programs.owners(self.members.alive))(
-            states, list(entry.rows)
-        )
+        program = self._programs.program(self._programs.owners(self.members.alive))
+        made = program(states, *entry.rows)
         entry.states = {name: state for name, (state, _) in made.items()}
         entry.marks = {name: loss for name, (_, loss) in made.items()}
 
@@ -263,7 +260,7 @@ class Team:
         on.read.lower(state)
         on.digest.lower(state)
         program = self._programs.program(self._programs.owners(members))
-        program.compile(dict.fromkeys(members, state), rows)
+        program.compile(dict.fromkeys(members, state), *rows)
 
     def _check_same(self, digests: Mapping[str, bytes]) -> None:
         if len(set(digests.values())) > 1:

@@ -178,7 +178,7 @@ def test_an_error_of_the_step_itself_is_no_loss(undisturbed, monkeypatch):
     training, islands, _, _ = undisturbed
     monkeypatch.setattr(members, "NOTICED", 0.05)
     rows = batches(training)[0]
-    wrong = [{name: value[:1] for name, value in part.items()} for part in rows]
+    wrong = [{name: value[:1] for name, value in part.items()} for part in rows[0]], rows[1]
     with pytest.raises(Exception, match="does not take inputs"):
         training.step({}, wrong)
     islands._pending.clear()
