@@ -212,9 +212,9 @@ def started(settings: dict[str, Any]) -> list[Any]:
     """Starts this process's JAX; its devices."""
     if settings["cores"] is not None:
         keep_to_cores(*settings["cores"])
-    # The size of XLA's pools, which also copy what is sent and received: on as many threads as cores,
-    # what another island waits for would go only when nothing is left to compute. Of more than
-    # that, each takes from the others (on one core, eight compute a third slower than two).
+    # The size of XLA's pools, which also copy what is sent and received: on as many threads as
+    # cores, what another island waits for would go only when nothing is left to compute. More than
+    # that take from each other (on one core, eight compute a third slower than two).
     os.environ.setdefault("NPROC", str(cores_here() + 1))
     import jax
 
