@@ -104,7 +104,7 @@ def test_nothing_is_a_trace_too():
 def test_a_trace_is_written_whole_or_not_at_all(tmp_path):
     path = write_trace(routed(), tmp_path / "trace.json")
     old = path.read_text()
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         write_trace([object()], path)  # type: ignore
     assert path.read_text() == old
     assert [item.name for item in tmp_path.iterdir()] == ["trace.json"]
