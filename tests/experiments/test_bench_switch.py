@@ -1,7 +1,7 @@
 """The benchmark of a switch that its island expands, on hosts in this process."""
 
 import pytest
-from byways.experiments.bench.switch_latency import bench_switch
+from byways.experiments.bench.switch_latency import bench_behind, bench_switch
 
 from ..runtime.ray_in_process import NearIslands
 
@@ -17,3 +17,14 @@ def test_both_ways_are_timed_and_their_messages_counted(islands, train):
     assert found["ms"].keys() == found["messages"].keys() == {"there", "here"}
     assert found["messages"]["here"] >= 2  # what the counts wake goes when they have come
     assert found["rounds"] == 2
+
+
+def test_what_is_sent_behind_a_slow_router_is_timed():
+    hosts = NearIslands(1, devices=2)
+    try:
+        with hosts.runtime() as system:
+            found = bench_behind(system, "island0", rounds=1, turns=2)
+    finally:
+        hosts.close()
+    assert found["ms"].keys() == {"there", "here", "alone"}
+    assert found["rounds"] == 1
