@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import PartitionSpec, Sharding
 
 from .cuts import Cuts, cut_shape, cuts_of
-from .errors import ValueReleased
+from .errors import ProgramError, ValueReleased
 from .graph import Shape, nbytes
 from .ray_wire import from_wire
 
@@ -60,9 +60,12 @@ class RaySharding(Sharding):
         """Of what one device has.
 
         Raises:
-            ProgramError: it does not divide.
+            ValueError: it does not divide.
         """
-        return cut_shape(shape, self.cuts, self._axes)
+        try:
+            return cut_shape(shape, self.cuts, self._axes)
+        except ProgramError as error:  # as of JAX's own, so that the node is named
+            raise ValueError(str(error)) from None
 
     def whole(self) -> RaySharding:
         """The same devices, each with all of it."""

@@ -360,7 +360,11 @@ class IslandHost:
 
 
 def ended(watched: Any) -> tuple | None:
-    """Waits for an array, or for all of a list; what it raised, if it did."""
+    """Waits for an array, or for all of a list; what it raised, if it did. One that was donated,
+    or whose shards are just being, was there: who took it tells of itself.
+    """
+    from .waiting import is_partly_gone
+
     if watched is None:
         return None
     if type(watched) is list:
@@ -371,6 +375,6 @@ def ended(watched: Any) -> tuple | None:
         if not watched.is_deleted():
             watched.block_until_ready()
     except Exception as error:
-        if not watched.is_deleted():
+        if not is_partly_gone(watched):
             return pack_error(error)
     return None

@@ -59,6 +59,7 @@ OF_THEIR_OWN = frozenset(
         "ray_claims",
         "ray_deaths",
         "ray_elastic",
+        "ray_ended",
         "ray_errands",
         "ray_gang_news",
         "ray_gangs",
