@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -98,7 +99,7 @@ class Keeps:
     rows: Sequence[Any]
 
 
-class Awaited:
+class Awaited(abc.ABC):
     """In the place of a `Sparse` until it is known who was awake: on an island, which knows.
 
     Attributes:
@@ -107,10 +108,11 @@ class Awaited:
 
     read: Sequence[Any]
 
+    @abc.abstractmethod
     def known(self) -> Sparse:
         """The gradient; `read` was waited for."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def plus(
         self, others: Sequence[Any], wake: Wake, adder: Callable[[Slice], Computation]
     ) -> Awaited | None:
@@ -121,4 +123,3 @@ class Awaited:
             wake: of the node that adds.
             adder: the computation that adds leaves of one branch's to another's, on a slice.
         """
-        raise NotImplementedError
