@@ -109,7 +109,7 @@ def test_what_is_no_terminal_is_shown_it_once():
         ("cluster up --local --ray-address 1.2.3.4:5", 2, "local islands are in one process"),
         ("cluster up --listen host:port", 2, "a host, or host:port"),
         ("cluster up --patience 0", 2, "seconds above 0"),
-        ("cluster up --name ../x", 1, "a name is of letters"),
+        ("cluster up --local --name ../x", 1, "a name is of letters"),
         ("cluster up --iland 3", 2, "did you mean '--islands'?"),
         ("cluster status --every 0", 2, "seconds above 0"),
         ("cluster status", 1, "no cluster 'default' is up"),

@@ -12,6 +12,7 @@ from byways.runtime.buckets import ladder
 from byways import runtime as rt
 
 D = 3
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 
 def expert(params, rows):
@@ -92,7 +93,7 @@ def test_values(system, homes):
         assert out.shape == rows.shape
         assert np.isfinite(out).all()
         want = plain(expert, trees, np.array(counts), rows)[: sum(counts)]
-        np.testing.assert_allclose(out[: sum(counts)], want, rtol=1e-5, atol=1e-6)
+        close(out[: sum(counts)], want)
         assert switch.last.tolist() == counts
 
 
@@ -111,9 +112,7 @@ def test_slices_on_the_same_device():
         loss = loss_of(system, switch)
         counts, rows = np.array([4, 2, 6, 4], np.int32), rows_of(16)
         out = switch(counts, rows, bank)
-        np.testing.assert_allclose(
-            out.result(), plain(expert, trees, counts, rows), rtol=1e-5, atol=1e-6
-        )
+        close(out.result(), plain(expert, trees, counts, rows))
         check_gradients(loss, trees, counts, rows, bank)
 
 
@@ -209,9 +208,7 @@ def test_branches_may_be_closed_over(system):
     switch, bank, trees = build(system, 1, 2)
     rows, counts = rows_of(8), np.array([3, 5], np.int32)
     out = rt.program(lambda c, r: switch(c, r, bank))(counts, rows)
-    np.testing.assert_allclose(
-        out.result(), plain(expert, trees, counts, rows), rtol=1e-5, atol=1e-6
-    )
+    close(out.result(), plain(expert, trees, counts, rows))
     same = rt.program(lambda c, r, b: (switch(c, r, b), b))(counts, rows, bank)[1]
     assert same.result() is bank
 
@@ -256,7 +253,7 @@ def test_branches_of_equal_buckets_share_nodes(system):
     names = [name for name in woken(recorder) if name != "e copy"]
     assert sorted(name.count(",") for name in names) == [0, 1, 1]  # two pairs and one alone
     want = plain(expert, trees, counts, rows)[:34]
-    np.testing.assert_allclose(out[:34], want, rtol=1e-5, atol=1e-6)
+    close(out[:34], want)
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -388,9 +385,7 @@ def test_rows_that_are_kept_are_not_written_to_by_a_switch_without_gradients(sys
     (value, out), (d_w, grads) = both(w, bank, counts, rows)
     np.testing.assert_allclose(value.result(), want, rtol=1e-5)
     np.testing.assert_allclose(d_w.result(), want_w, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(
-        out.result(), plain(expert, trees, counts, rows @ w), rtol=1e-5, atol=1e-6
-    )
+    close(out.result(), plain(expert, trees, counts, rows @ w))
     assert sorted(grads.result()) == [0, 2]
 
 
