@@ -70,11 +70,11 @@ class Holding:
     def drop(self, slots: Sequence[int]) -> None:
         """These are empty, and no segment has counted that."""
         gone: dict[str, int] = {}
-        for slot in slots:
-            size = self.size(slot)
-            self._dynamic.pop(slot, None)
+        sizes, islands = self._plan.sizes, self._plan.islands
+        for slot in slots:  # of large programs hundreds
+            size = self._dynamic.pop(slot, 0) or sizes[slot]
             if size:
-                island = self._plan.islands[slot]
+                island = islands[slot]
                 gone[island] = gone.get(island, 0) + size
         for island, size in gone.items():
             self._held[island] = self._held.get(island, 0) - size

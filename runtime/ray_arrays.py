@@ -167,11 +167,17 @@ class RayArray:
 
     def fetched(self) -> Any:
         """The same as a `jax.Array` of this process; waits for it, and is kept with the handle."""
+        here = self._brought()
+        if not isinstance(here, jax.Array):
+            here = self._here = from_wire(here)
+        return here
+
+    def _brought(self) -> Any:
+        """What is here of it, after it has been waited for: as it came, or as a `jax.Array`."""
         self._check()
         self.op.block_until_ready()
-        if not isinstance(self._here, jax.Array):
-            there = self.outbox.fetch(self.number) if self._here is None else self._here
-            self._here = from_wire(there)
+        if self._here is None:
+            self._here = self.outbox.fetch(self.number)
         return self._here
 
     def _check(self) -> None:
@@ -179,7 +185,8 @@ class RayArray:
             raise ValueReleased(f"{self!r} was donated or deleted")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self.fetched(), dtype)
+        here = self._brought()
+        return np.asarray(self.fetched() if isinstance(here, tuple) else here, dtype)
 
     def __jax_array__(self) -> jax.Array:
         return self.fetched()

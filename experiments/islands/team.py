@@ -89,7 +89,7 @@ class Team:
         """Waits for the loss of a step."""
         while entry.loss is None:
             try:
-                entry.loss = np.asarray(entry.marks[self.members.alive[0]].result())
+                entry.loss = np.asarray(entry.marks[self.members.alive[0]])
             except RuntimeFault as error:
                 self._recover(error)
         return entry.loss
@@ -166,7 +166,7 @@ class Team:
     def _finish(self, oldest: Entry) -> None:
         """Waits for the oldest step on all islands, and makes it the base."""
         try:
-            found = [np.asarray(oldest.marks[name].result()) for name in self.members.alive]
+            found = [np.asarray(oldest.marks[name]) for name in self.members.alive]
         except RuntimeFault as error:
             self._recover(error)
             return
@@ -214,7 +214,7 @@ class Team:
         if name not in entry.marks:
             return False
         try:
-            mark = np.asarray(entry.marks[name].result())
+            mark = np.asarray(entry.marks[name])
         except RuntimeFault:
             return False
         if entry.rows:
