@@ -40,13 +40,42 @@ install_import_hook("byways" if THOROUGH else annotating(ROOT), "beartype.bearty
 
 
 # Begun first, so that no worker is left alone with one of them at the end.
-LONGEST = ("test_readme.py", "test_train.py", "test_objective.py", "test_limoe.py", "test_docs.py")
+LONGEST = (
+    "test_readme.py",
+    "test_train.py",
+    "test_pathways_runs.py",
+    "test_pathways_step.py",
+    "test_contract.py",
+    "test_kinds.py",
+    "test_lowering.py",
+)
+# Files whose tests share compiled programs, and so a worker.
+TOGETHER = {
+    "test_contract_masks.py": "test_contract.py",
+    "test_lowering_islands.py": "test_lowering.py",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the files that take longest to the front."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Of `--dist loadfile`, with some files together."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            folder, _, name = file.rpartition("/")
+            return f"{folder}/{TOGETHER.get(name, name)}"
+
+    return Together(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -59,12 +59,11 @@ def random_batch(config):
 )
 def test_chunks_change_neither_loss_nor_statistics_nor_gradient(experiments, kind):
     # (tests/experiments/test_contrastive.py has the contrastive ones.)
-    batch, found = random_batch(experiments[kind]), []
+    batch, params, found = random_batch(experiments[kind]), fresh(experiments[kind]), []
     for chunks in (1, 2):
         loss = dataclasses.replace(experiments[kind].loss, chunks=chunks)
         config = dataclasses.replace(experiments[kind], loss=loss)
         task = task_of(config)
-        params = fresh(config)
         gradient = jax.value_and_grad(task.objective, has_aux=True)
         (value, (_, sums)), grads = jax.jit(gradient)(params, batch, jax.random.key(2))
         found.append((value, sums, grads))

@@ -1,6 +1,6 @@
 """What masked tokens hold changes nothing, to the bit, of any router or dispatcher.
 
-The programs are in `contract.py`, and are compiled anew here: a process of its own may run this.
+The programs are in `contract.py`; the process that runs `test_contract.py` has compiled them.
 """
 
 import functools

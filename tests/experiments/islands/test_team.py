@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 
 import jax
 import numpy as np
@@ -57,14 +58,20 @@ def undisturbed(setting):
 
 def whole(islands, system):
     """Waits until all are there."""
-    while islands.members.comebacks.coming and not islands.members.comebacks.back:
-        pass
+    comes(islands)
     while islands.members.comebacks.back:
         islands.members.enlist(islands.members.comebacks.back.popleft())
     for name, island in system.islands.items():
         if island.lost:
             system.restart_island(name)
         islands.members.enlist(name)
+
+
+def comes(islands):
+    """Waits until one is back, or none is being started."""
+    comebacks = islands.members.comebacks
+    while comebacks.coming and not comebacks.back:
+        time.sleep(0.002)
 
 
 def events(islands):
@@ -105,8 +112,7 @@ def test_islands_that_are_lost_in_turns_are_taken_in_again(undisturbed):
         if number % 2 == 0:
             system.lose_island("ab"[number // 2 % 2])
         losses.append(training.step({}, rows)[1])
-        while islands.members.comebacks.coming and not islands.members.comebacks.back:
-            pass
+        comes(islands)
     check(losses)
     told = [line["event"] for line in events(islands)[before:]]
     assert told.count("lost") == told.count("back") == STEPS // 2
@@ -154,7 +160,7 @@ def test_an_island_that_does_not_start_is_told_and_left_out(undisturbed, monkeyp
     losses += [training.step({}, part)[1] for part in rows[2:]]
     check(losses)
     while islands.members.comebacks.coming:
-        pass
+        time.sleep(0.002)
     told = [line for line in events(islands)[before:] if line["event"] == "no restart"]
     assert [line["attempt"] for line in told] == list(range(1, comebacks.ATTEMPTS + 1))
     system.lose_island("a")
