@@ -40,7 +40,7 @@ def by_path(tree):
     ("config", "devices"),
     [
         pytest.param(LIMOE, 2, id="limoe-adamw-2dev"),
-        pytest.param(VMOE, 1, id="vmoe-muon-1dev"),
+        pytest.param(VMOE, 1, id="vmoe-muon-1dev", marks=pytest.mark.slow),
         pytest.param(PALM, 4, id="palm-4dev", marks=pytest.mark.slow),
         pytest.param(
             cases.with_moe(LIMOE, selected=2), 8, id="limoe-k2-8dev", marks=pytest.mark.slow
@@ -95,7 +95,9 @@ def routers(params, how):
     return {**params, "Encoder": {**params["Encoder"], "encoderblock_0": block}}
 
 
-@pytest.mark.parametrize(("selected", "devices"), [(1, 1), (1, 8), (2, 4)])
+@pytest.mark.parametrize(
+    ("selected", "devices"), [(1, 1), pytest.param(1, 8, marks=pytest.mark.slow), (2, 4)]
+)
 def test_loss_and_gradients_equal_the_fused_ones(selected, devices):
     gradient, function, params, batch = objective(selected)
     key = jax.random.key(1)
