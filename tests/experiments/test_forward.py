@@ -31,7 +31,7 @@ CONFIG = ModelConfig(
 )
 def test_the_cost_model_may_add_a_third_way(monkeypatch, layers, ways):
     images = jax.random.randint(jax.random.key(0), (2, 16, 16, 3), 0, 255).astype("uint8")
-    params = Limoe(CONFIG).init(
+    params = jax.jit(Limoe(CONFIG).init)(
         jax.random.key(1), images, jax.numpy.ones((2, 4), int), jax.numpy.ones((2, 4), bool)
     )["params"]
     monkeypatch.setattr(forward, "worth_apart", lambda lowered, train: layers)
