@@ -14,13 +14,12 @@ from typing import Any
 import jax
 
 from .errors import IslandLost
-from .faults import said
 from .ray_actor import GROUPS, IslandActor, ask, tell
 from .ray_claims import IslandTaken, new_claim, said_of
 from .ray_hosts import Hosts, Started
 from .ray_line import RayLine
 from .ray_places import LOOK, Places
-from .ray_start import RayMissing, start_ray, the_ray
+from .ray_start import RayMissing, start_ray, the_ray, why_not
 from .ray_versions import IslandMismatch, check_versions
 
 
@@ -247,10 +246,10 @@ class RayIslands(Hosts):
                         ) from None
         except ray.exceptions.RayTaskError as error:
             raise RayMissing(
-                f"island {name!r} does not start: {said(error.cause or error)}"
+                f"island {name!r} does not start: {why_not(error.cause or error)}"
             ) from error
         except ray.exceptions.RayError as error:
-            raise RayMissing(f"island {name!r} does not start: {said(error)}") from error
+            raise RayMissing(f"island {name!r} does not start: {why_not(error)}") from error
 
     def _is_here(self, hello: dict[str, Any]) -> bool:
         """Whether a process is on this machine."""

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import socket
 import sys
 import warnings
@@ -153,6 +154,18 @@ def _check(ray: Any, address: str, found: Probed | None) -> None:
     if found.token == "right" and not mode:
         os.environ[MODE] = "token"
         ray._raylet.Config.initialize("")  # else it remembers what was there before
+
+
+def why_not(error: BaseException) -> str:
+    """Why a process of Ray's did not start: what its Python lacks, or what it raised."""
+    text = said(error)
+    lacks = re.search(r"No module named '([\w.]+)'", text)
+    if lacks is None:
+        return text
+    return (
+        f"the Python of Ray's workers has no {lacks[1]!r}: install byways, as it is here, where "
+        "Ray was started, and start Ray from there"
+    )
 
 
 def _stay_on_loopback(ray: Any) -> None:

@@ -169,7 +169,9 @@ class ResourceManager:
         if bad:
             raise SliceError(f"a slice needs at least one device along each axis, got {bad}")
         if part.island.lost:
-            raise IslandLost(f"island {part.island.name!r} is lost: take another")
+            raise IslandLost(
+                f"island {part.island.name!r} is lost: take another, or restart_island"
+            )
         there = len(part.island.devices)
         if part.size > there:
             raise SliceError(

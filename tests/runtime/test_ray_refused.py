@@ -4,6 +4,7 @@ import time
 
 import pytest
 from byways.runtime.ray_claims import Claims, IslandTaken, new_claim, said_of
+from byways.runtime.ray_start import why_not
 from byways.runtime.ray_versions import IslandMismatch, check_versions, meant, versions
 
 from byways import runtime as rt
@@ -67,3 +68,9 @@ def test_an_island_has_one_controller_until_that_is_silent():
 def test_what_makes_no_islands(given, words):
     with pytest.raises(ValueError, match=words):
         rt.RayIslands(**given)
+
+
+def test_workers_that_lack_a_module_are_told_in_a_sentence():
+    lacks = RuntimeError("actor died\nTraceback …\nModuleNotFoundError: No module named 'byways'")
+    assert "Ray's workers has no 'byways': install byways" in why_not(lacks)
+    assert why_not(RuntimeError("no room")) == "RuntimeError: no room"
