@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from .branches import Branches, OnDemand, Sparse
 from .errors import ProgramError, ValueReleased
@@ -50,6 +51,9 @@ class AttachedValue(Value):
     def array(self, timeout: float | None = None) -> Any:
         """The same as `result`: what is computed stays there, or comes whole."""
         return self.result(timeout)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.result(), dtype)
 
     def done(self) -> bool:
         if self._gone is not None:
