@@ -136,7 +136,7 @@ class IslandActor:
                     host.take_message(*message)
                 except Exception as error:  # who waits for what it says must not wait for ever
                     self._broken = error
-            del message
+            del message, host  # which may be left by its controller before the next comes
 
     def want(self, of: str, op: int) -> None:
         host = self._host

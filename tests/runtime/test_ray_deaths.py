@@ -117,8 +117,8 @@ def test_long_work_and_long_compiling_are_no_silence(address):
         compiled = time.monotonic() - began
         began = time.monotonic()
         work(jnp.ones((400, 400)) / 400).result()
-        assert compiled > 1.5
-        assert time.monotonic() - began > 1.5
+        assert compiled > 1  # which is its silence
+        assert time.monotonic() - began > 1
         assert not system.islands["island0"].lost
 
 
