@@ -98,7 +98,8 @@ def _around(lanes, event):
     found = [
         one
         for one in lanes[event["pid"], event["tid"]]
-        if one["ts"] <= event["ts"] <= one["ts"] + one["dur"]
+        # Times have three decimals; a sum of two may miss the third by a little.
+        if one["ts"] <= event["ts"] <= one["ts"] + one["dur"] + 5e-4
     ]
     assert found, event
     return max(found, key=lambda one: one["ts"])
