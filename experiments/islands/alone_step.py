@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from ..config import Experiment
 from ..objective import Batch
-from ..train_state import initial_state
 from .needs import needed
 from .packing import Packed, differentiable
 from .part_step import PartStep, Residuals
@@ -44,8 +43,6 @@ class AloneStep(PartStep):
         """
         self.__dict__.update(step.__dict__)
         self._wanted = wanted
-        state = jax.eval_shape(lambda: initial_state(step.config, step.task, step.optimizer))
-        self._blank = state["params"]
         self._look = jax.jit(self._looked)
 
     def known(self, rows: list[Any]) -> list[list[Array]]:
@@ -101,7 +98,7 @@ class AloneStep(PartStep):
 
     def _looked(self, rows: list[Batch]) -> list[list[Array]]:
         # Any parameters do: nothing that is looked at depends on them, and XLA leaves the rest out.
-        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), self._blank)
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), self.params)
         number = jnp.int32(0)
         each: list[Any] = [
             jax.tree.leaves(self.read(params, part, number, jnp.int32(n)))

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
-from ..train_state import initial_state
 from .part_step import PartStep
 
 
@@ -60,12 +59,11 @@ def _used(step: PartStep, part: int, moving: list[int]) -> set[int]:
 def _of_rows_alone(step: PartStep) -> set[int]:
     """Leaves of what is found that depend neither on parameters nor on the step."""
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    state = jax.eval_shape(lambda: initial_state(step.config, step.task, step.optimizer))
     blank = jax.eval_shape(lambda: step.task.blank(step.rows))
     traced = jax.make_jaxpr(
         lambda params, number, rows, part: jax.tree.leaves(step.read(params, rows, number, part))
-    )(state["params"], number, blank, number)
-    changing = len(jax.tree.leaves(state["params"])) + 1
+    )(step.params, number, blank, number)
+    changing = len(jax.tree.leaves(step.params)) + 1
     count = len(traced.out_avals)
     return {n for n in range(count) if not any(_inputs(traced, [n])[:changing])}
 

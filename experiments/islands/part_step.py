@@ -42,6 +42,7 @@ class PartStep:
         rows: of one part.
         task: what is trained.
         state: how the canonical state is packed.
+        params: shapes of the parameters.
         waits: the backward pass of a part needs what the forward passes of others found.
     """
 
@@ -61,6 +62,7 @@ class PartStep:
         self.groups = self.objective.groups(config.batch_size) // parts or self.chunks
         state = jax.eval_shape(lambda: initial_state(config, self.task, self.optimizer))
         params, self.state = state["params"], Packing(state)
+        self.params = params
         blank = jax.eval_shape(lambda: self.task.blank(self.rows))
         number = jax.ShapeDtypeStruct((), jnp.int32)
         self.exchanged, each = packing_of(self.read, params, blank, number, number)
