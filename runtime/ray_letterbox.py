@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any
 
 # Seconds in which it becomes known that an island is lost from which arrays do not come.
 KNOWN = 2.0
+# Failed pulls that are remembered, for what needed them.
+TORN = 1000
 
 
 class Letterbox:
@@ -21,7 +24,8 @@ class Letterbox:
         self._letters: dict[str, Any] = {}
         self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
         self._pulls: dict[int, list[str]] = {}  # from which islands, by operation
-        self._torn: list[tuple[str, tuple]] = []  # what pulls said that failed, and why they did
+        # What pulls said that failed, and why they did, the last first.
+        self._torn: deque[tuple[str, tuple]] = deque(maxlen=TORN)
         self._changed = threading.Condition()
 
     def deliver(self, key: str, what: Any) -> None:
@@ -76,5 +80,5 @@ class Letterbox:
             with self._changed:
                 self._changed.wait_for(lambda: lost() or self.closed, KNOWN)
                 if (whose := lost()) is not None:
-                    self._torn.append((failed[1], self._gone[whose]))
+                    self._torn.appendleft((failed[1], self._gone[whose]))
         return next((why for text, why in self._torn if text in failed[1]), failed)
