@@ -107,9 +107,10 @@ def test_long_work_and_long_compiling_are_no_silence(address):
             return jax.lax.fori_loop(0, 4000, lambda _, h: jnp.tanh(h @ x), x)
 
         def large(x):
-            for n in range(1500):
-                x = jnp.sin(x * n) + jnp.cos(x)
-            return x
+            found = [x, x + 1, x + 2]  # not one deep chain, which the compiler's stack bounds
+            for n in range(1000):
+                found = [jnp.sin(x * n) + jnp.cos(x) for x in found]
+            return sum(found)
 
         work, wide = (rt.computation(f, part, name=f.__name__) for f in (long, large))
         began = time.monotonic()
