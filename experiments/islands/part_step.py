@@ -1,11 +1,12 @@
 """A training step in parts: pure functions that put together are the step of the whole batch.
 
-    forward   part p of the batch  ->  what is found in its rows, its routing sums, and residuals
-    backward  what all parts found ->  the loss of all, its cotangents of part p, part p's gradient
-    update    all gradients        ->  their sum in the order of the parts, the optimiser's step
+    forward   part p of the batch   ->  what is found in its rows, its routing sums, and residuals
+    backward  what parts have found ->  the loss's cotangents of part p, part p's gradient
+    update    all gradients         ->  their sum in the order of the parts, the optimiser's step
 
-Between them lies what islands exchange. The batch is always cut in the same number of parts, and
-sums are made in the same order: the result is the same, bit for bit, whoever computes which part.
+Between them lies what islands exchange (`exchange`). The batch is always cut in the same number of
+parts, and sums are made in the same order: the result is the same, bit for bit, whoever computes
+which part.
 
 The state is packed in a few arrays, since each array of a program costs the controller some time.
 """
@@ -25,6 +26,7 @@ from ..freezing import stop_frozen
 from ..objective import Batch, Loss
 from ..tasks import task_of
 from ..train_state import initial_state, interval_metrics, updated, whole_optimizer
+from .exchange import Exchange, FoundByAll
 from .packing import Packed, Packing, differentiable, packing_of
 
 # What the backward pass needs of the forward, less the parameters and rows themselves: the large
@@ -43,10 +45,9 @@ class PartStep:
         task: what is trained.
         state: how the canonical state is packed.
         params: shapes of the parameters.
-        waits: the backward pass of a part needs what the forward passes of others found.
+        exchanged: how what is found in a part is packed.
+        exchange: what the parts tell each other.
     """
-
-    waits = True
 
     def __init__(self, config: Experiment, parts: int):
         """Args:
@@ -66,7 +67,7 @@ class PartStep:
         blank = jax.eval_shape(lambda: self.task.blank(self.rows))
         number = jax.ShapeDtypeStruct((), jnp.int32)
         self.exchanged, each = packing_of(self.read, params, blank, number, number)
-        self._told, _ = packing_of(self._loss_of, *[each] * parts)
+        self.exchange: Exchange = FoundByAll(self, each)
         self._gradients = Packing(self._of_trained(params))
         self._back: Any = None
 
@@ -100,31 +101,20 @@ class PartStep:
         return floats | rest, ([x for x in kept if not _small(x)], Packing(small).pack(small))
 
     def backward(
-        self, state: Packed, rows: Batch, residuals: Residuals, found: list[Packed], part: Array
-    ) -> tuple[Packed, Packed]:
-        """The loss of the whole batch and one part's gradient of it.
+        self, state: Packed, rows: Batch, residuals: Residuals, seen: Any, part: Array
+    ) -> tuple[Packed, Any]:
+        """One part's gradient of the loss of the whole batch.
 
         Args:
             state, rows, residuals: of the forward pass of this part, which was traced before.
-            found: what each part has exchanged, in order.
+            seen: of what was found, by `exchange.seen`.
             part: p.
 
         Returns:
-            the gradient, and the loss with its named parts and sums, which is the same for all.
+            the gradient, and what it tells the update.
         """
-        floats, rest = differentiable(
-            {name: jnp.stack([each[name] for each in found]) for name in found[0]}
-        )
-
-        def loss(floats: Packed) -> tuple[Array, Packed]:
-            whole = floats | rest
-            parts = [{k: flat[n] for k, flat in whole.items()} for n in range(self.parts)]
-            made = self._loss_of(*parts)
-            return made[0], self._told.pack(made)
-
-        cotangents, told = jax.grad(loss, has_aux=True)(floats)
-        own = {name: flat[part] for name, flat in cotangents.items()}
-        return self._pulled(state, rows, residuals, own), told
+        cotangents, told = self.exchange.cotangents(seen, part)
+        return self._pulled(state, rows, residuals, cotangents), told
 
     def _pulled(self, state: Packed, rows: Batch, residuals: Residuals, own: Packed) -> Packed:
         """One part's gradient, of the cotangents of what was found in it."""
@@ -138,19 +128,16 @@ class PartStep:
         (gradient,) = back(own)
         return self._gradients.pack(self._of_trained(gradient))
 
-    def update(self, state: Packed, gradients: list[Packed], told: Packed) -> tuple[Packed, Array]:
+    def update(self, state: Packed, gradients: list[Packed], told: Any) -> tuple[Packed, Array]:
         """The state after the step, and the loss.
 
         Args:
             state: packed.
             gradients: of each part, in order.
-            told: of any part's backward pass.
+            told: by `exchange.told`.
         """
-        return self._after(state, gradients, self._told.unpack(told))
-
-    def _after(self, state: Packed, gradients: list[Packed], made: Loss) -> tuple[Packed, Array]:
         total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), gradients)
-        loss, (named, sums) = made
+        loss, (named, sums) = self.exchange.loss(told)
         before = self.state.unpack(state)
         grads = self._of_all(self._gradients.unpack(total), before["params"])
         after = updated(self.task, self.optimizer, before, grads, named, sums)
@@ -163,10 +150,6 @@ class PartStep:
         empty = jax.tree.map(jnp.zeros_like, before["interval"])
         return metrics, self.state.pack(before | {"interval": empty})
 
-    def known(self, rows: list[Any]) -> Any:
-        """What is to be known of all parts' rows before the step, besides them: nothing here."""
-        return []
-
     def read(self, params: Any, rows: Batch, step: Array, part: Array) -> tuple[Any, Any]:
         """What is found in the rows of a part, and its routing sums."""
         # The keys of the whole batch's groups, of which these are part p's.
@@ -178,7 +161,8 @@ class PartStep:
 
         return in_chunks(read, rows, keys[part], self.groups, self.chunks)
 
-    def _loss_of(self, *parts: Packed) -> Loss:
+    def loss_of(self, *parts: Packed) -> Loss:
+        """The loss of what is exchanged."""
         return self.loss(*map(self.exchanged.unpack, parts))
 
     def loss(self, *parts: tuple[Any, Any]) -> Loss:

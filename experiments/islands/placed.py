@@ -40,7 +40,7 @@ class StepPrograms:
         self.on = {name: Placed(step, part) for name, part in slices.items()}
         # Constants of the programs: the very same objects each time.
         self._numbers = [np.int32(part) for part in range(step.parts)]
-        self._waits = step.waits
+        self._exchange = step.exchange
         self._programs: dict[Owners, Program] = {}
 
     def owners(self, islands: Sequence[str]) -> Owners:
@@ -64,14 +64,12 @@ class StepPrograms:
         ]
         found = [exchanged for exchanged, _ in read]
         gradients, told = [], {}
-        for (part, name, part_rows), (own, kept) in zip(parts, read, strict=True):
+        for n, (part, name, part_rows) in enumerate(parts):
+            seen = self._exchange.seen(found, known, n)
             backward = self.on[name].backward
-            if self._waits:
-                gradient, told[name] = backward(states[name], part_rows, kept, found, part)
-            else:
-                gradient = backward(states[name], part_rows, kept, own, known, part)
-                told[name] = found
+            gradient, made = backward(states[name], part_rows, read[n][1], seen, part)
             gradients.append(gradient)
+            told[name] = self._exchange.told(found, made)
         return {
             name: self.on[name].update(states[name], gradients, told[name])
             for name in dict.fromkeys(owners)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from ...runtime import fetch
 from ..config import Experiment
 from ..train_state import State, Training, initial_state
-from .alone_step import step_in_parts
+from .gradients_alone import step_in_parts
 from .hosts import Islands
 from .team import Team
 
@@ -37,7 +37,7 @@ def prepare_islands(config: Experiment, islands: Islands) -> Training:
             {name: batch[name][part * parts.rows :][: parts.rows] for name in names}
             for part in range(parts.parts)
         ]
-        return rows, fetch(parts.known(rows))
+        return rows, fetch(parts.exchange.known(rows))
 
     def step(state: State, rows: Any) -> tuple[State, Any]:
         return _THERE, team.step(rows)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.experiments.islands.alone_step import AloneStep, step_in_parts
+from byways.experiments.islands.gradients_alone import GradientsAlone, step_in_parts
 from byways.experiments.islands.needs import needed
 from byways.experiments.islands.part_step import PartStep
 from byways.experiments.train_state import initial_state
@@ -14,11 +14,10 @@ from . import small
 
 def test_a_decoder_needs_numbers_of_targets_and_no_forward_pass_of_others():
     step = step_in_parts(small.DENSE, 2)
-    assert isinstance(step, AloneStep)
-    assert not step.waits
+    assert isinstance(step.exchange, GradientsAlone)
     batch = small.batch(small.DENSE)
     rows = [{k: v[p * step.rows :][: step.rows] for k, v in batch.items()} for p in range(2)]
-    (first,), (second,) = step.known(rows)
+    (first,), (second,) = step.exchange.known(rows)
     both = [int(np.sum(known)) for known in (first, second)]
     assert both[0] > both[1] > 0  # texts are longer at the beginning
     assert sum(both) == np.sum((batch["segments"][:, 1:] > 0) & (batch["segments"][:, :-1] > 0))
@@ -26,8 +25,8 @@ def test_a_decoder_needs_numbers_of_targets_and_no_forward_pass_of_others():
 
 def test_one_part_needs_nothing():
     step = step_in_parts(small.DENSE, 1)
-    assert not step.waits
-    assert step.known([small.batch(small.DENSE)]) == [[]]
+    assert isinstance(step.exchange, GradientsAlone)
+    assert step.exchange.known([small.batch(small.DENSE)]) == [[]]
 
 
 @pytest.mark.parametrize("name", ["SPARSE", "LIMOE"])
@@ -38,35 +37,25 @@ def test_pairs_and_balance_losses_wait(name):
 
 def test_both_ways_give_the_same_step():
     waits, alone = PartStep(small.DENSE, 2), step_in_parts(small.DENSE, 2)
-    assert isinstance(alone, AloneStep)
     batch = jax.tree.map(jnp.asarray, small.batch(small.DENSE))
     rows = [{k: v[p * alone.rows :][: alone.rows] for k, v in batch.items()} for p in range(2)]
-    numbers = [jnp.int32(0), jnp.int32(1)]
 
-    @jax.jit
-    def by_exchange(state, rows):
-        read = [waits.forward(state, r, n) for r, n in zip(rows, numbers, strict=True)]
-        found = [found for found, _ in read]
-        made = [
-            waits.backward(state, r, kept, found, n)
-            for r, (_, kept), n in zip(rows, read, numbers, strict=True)
-        ]
-        return waits.update(state, [gradient for gradient, _ in made], made[0][1])
+    def taken(step):
+        @jax.jit
+        def take(state, rows, known):
+            read = [step.forward(state, r, jnp.int32(n)) for n, r in enumerate(rows)]
+            found = [found for found, _ in read]
+            made = [
+                step.backward(state, r, kept, step.exchange.seen(found, known, n), jnp.int32(n))
+                for n, (r, (_, kept)) in enumerate(zip(rows, read, strict=True))
+            ]
+            told = step.exchange.told(found, made[0][1])
+            return step.update(state, [gradient for gradient, _ in made], told)
 
-    @jax.jit
-    def by_gradients(state, rows, known):
-        read = [alone.forward(state, r, n) for r, n in zip(rows, numbers, strict=True)]
-        made = [
-            alone.backward(state, r, kept, found, known, n)
-            for r, (found, kept), n in zip(rows, read, numbers, strict=True)
-        ]
-        return alone.update(state, made, [found for found, _ in read])
+        state = step.state.pack(initial_state(small.DENSE, step.task, step.optimizer))
+        return take(state, rows, step.exchange.known(rows))
 
-    state = alone.state.pack(initial_state(small.DENSE, alone.task, alone.optimizer))
-    (one, loss), (other, same) = (
-        by_exchange(state, rows),
-        by_gradients(state, rows, alone.known(rows)),
-    )
+    (one, loss), (other, same) = taken(waits), taken(alone)
     np.testing.assert_allclose(same, loss, rtol=1e-6)
     for name in one:
         np.testing.assert_allclose(other[name], one[name], rtol=1e-5, atol=1e-6)
