@@ -91,6 +91,8 @@ class _Layer:
         call: Any = self._lowered if what == "forward" else self._lowered.value_and_grad(0)
         mlp = split.pop("Mlp")  # there already
         given = {**self._parts[0].put(split), "Mlp": mlp}, self._parts[0].put(self._tokens)
+        # The router's island then wakes experts by itself.
+        call.compile(*given)
 
         def run() -> Any:
             made = call(*given)

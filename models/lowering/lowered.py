@@ -173,6 +173,10 @@ class Lowered:
             self._gradients[wrt, key] = Gradients(self, wrt)  # pyright: ignore
         return self._gradients[wrt, key]  # pyright: ignore
 
+    def compile(self, *args: Any) -> None:
+        """Compiles ahead all that a call with such arguments may wake."""
+        self._forward.compile(*self.apart(args))
+
     def program(self) -> runtime.Program:
         """The program, of (plain leaves, branches of each call)."""
         return self._forward

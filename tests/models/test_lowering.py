@@ -122,6 +122,18 @@ def test_layers_that_stay_fused_keep_their_experts_stacked():
     assert_close(stacked(grads), wanted[1])
 
 
+def test_after_compiling_ahead_a_call_compiles_nothing(monkeypatch):
+    params, images, texts = batch()
+    low, real = lowered(only=(1,)), texts > 0
+    args = low.split(params, images, texts, real)
+    low.compile(*args)
+    low.value_and_grad(0).compile(*args)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", None)
+    given = low.split(params, images, texts, jnp.zeros_like(real))
+    loss, grads = low.value_and_grad(0)(*given)
+    rt.fetch((low(*args), low(*given), loss, grads))
+
+
 def _apart(leaf):
     return isinstance(leaf, PerExpert)
 
