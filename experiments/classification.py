@@ -67,14 +67,15 @@ def objective(config: ClassificationConfig) -> Objective:
     def read(params: Params, batch: Batch, keys: Array | None, groups: int):
         images, train = scaled(batch["image"]), keys is not None
         out = model.apply({"params": params}, images, train=train, noise_keys=keys)
-        return (out.logits, batch["label"]), out.routing  # pyright: ignore
+        # As numbers of each row, so that its gradient needs nothing of others.
+        target = jax.nn.one_hot(batch["label"], config.model.num_classes)
+        target = optax.smooth_labels(target, config.loss.label_smoothing)
+        entropy = optax.softmax_cross_entropy(out.logits, target)
+        right = jnp.argmax(out.logits, axis=-1) == batch["label"]
+        return (entropy, right.astype(jnp.float32)), out.routing  # pyright: ignore
 
     def loss(found: tuple[Array, Array], sums: dict[str, RoutingSums]) -> Loss:
-        logits, labels = found
-        target = jax.nn.one_hot(labels, config.model.num_classes)
-        target = optax.smooth_labels(target, config.loss.label_smoothing)
-        entropy = jnp.mean(optax.softmax_cross_entropy(logits, target))
-        right = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        entropy, right = map(jnp.mean, found)
         parts = {"loss/cross_entropy": entropy, **router_losses(sums, config.loss, IMAGES)}
         total = entropy + config.loss.auxiliary * parts["loss/auxiliary"]
         return total, (parts | {"loss": total, "accuracy": right}, sums)

@@ -10,6 +10,7 @@ import numpy as np
 from byways.experiments import ExperimentConfig
 from byways.experiments.config import (
     CheckpointConfig,
+    ClassificationConfig,
     Experiment,
     LanguageConfig,
     LossConfig,
@@ -19,7 +20,7 @@ from byways.experiments.islands.events import Events
 from byways.experiments.islands.hosts import Islands
 from byways.experiments.islands.step import prepare_islands
 from byways.experiments.tasks import task_of
-from byways.models import ModelConfig, MoeConfig, PalmConfig
+from byways.models import ModelConfig, MoeConfig, PalmConfig, VmoeConfig
 
 _SIZES = {"width": 8, "hidden": 16, "depth": 1, "heads": 2}
 _SHORT = {
@@ -38,6 +39,13 @@ DENSE = LanguageConfig(
 )
 _MOE = MoeConfig(n=1, num_experts=4, group_size=48, batch_priority=False)
 SPARSE = dataclasses.replace(DENSE, model=dataclasses.replace(DENSE.model, moe=_MOE))
+CLASSES = ClassificationConfig(
+    model=VmoeConfig(
+        image_size=8, patch_size=4, num_classes=60, moe=MoeConfig(placement="none"), **_SIZES
+    ),
+    optimizer=_ADAM,
+    **_SHORT,
+)
 # Four groups of two pairs, all losses on.
 LIMOE = ExperimentConfig(
     model=ModelConfig(

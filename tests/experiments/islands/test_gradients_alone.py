@@ -35,9 +35,17 @@ def test_pairs_and_balance_losses_wait(name):
     assert needed(step) is None
 
 
-def test_both_ways_give_the_same_step():
-    waits, alone = PartStep(small.DENSE, 2), step_in_parts(small.DENSE, 2)
-    batch = jax.tree.map(jnp.asarray, small.batch(small.DENSE))
+def test_a_classifier_needs_nothing_of_others():
+    step = step_in_parts(small.CLASSES, 2)
+    assert isinstance(step.exchange, GradientsAlone)
+    assert step.exchange.known([{}, {}]) == [[], []]
+
+
+@pytest.mark.parametrize("name", ["DENSE", "CLASSES"])
+def test_both_ways_give_the_same_step(name):
+    config = getattr(small, name)
+    waits, alone = PartStep(config, 2), step_in_parts(config, 2)
+    batch = jax.tree.map(jnp.asarray, small.batch(config))
     rows = [{k: v[p * alone.rows :][: alone.rows] for k, v in batch.items()} for p in range(2)]
 
     def taken(step):
@@ -52,7 +60,7 @@ def test_both_ways_give_the_same_step():
             told = step.exchange.told(found, made[0][1])
             return step.update(state, [gradient for gradient, _ in made], told)
 
-        state = step.state.pack(initial_state(small.DENSE, step.task, step.optimizer))
+        state = step.state.pack(initial_state(config, step.task, step.optimizer))
         return take(state, rows, step.exchange.known(rows))
 
     (one, loss), (other, same) = taken(waits), taken(alone)
