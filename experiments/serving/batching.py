@@ -245,7 +245,7 @@ class Batching:
         self, place: Reader | Writer, error: BaseException, others: Sequence[Generation] = ()
     ) -> None:
         whose = [*place.lost(), *others]
-        place.alive = False
+        place.forget()  # an island may never come back, and what was on it would be waited for
         if not place.slice.island.lost:  # a node failed there, or what came from elsewhere
             self._start(place)
         self._again(whose, place, error)

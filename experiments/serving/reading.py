@@ -71,7 +71,6 @@ class Reader:
 
     def start(self) -> None:
         """Puts the parameters there; again, after its island was lost and came back."""
-        self.pending.clear()
         read = functools.partial(read_prompt, self._config)
         self._read = rt.computation(read, self.slice, name="read prompt")
         self._params = self.slice.put(self._host)
@@ -97,6 +96,11 @@ class Reader:
     def lost(self) -> list[Generation]:
         """Whose prompts will not be read, if this slice's arrays are gone."""
         return [reading.generation for reading in self.pending if not reading.generation.done]
+
+    def forget(self) -> None:
+        """What is here is gone: nobody waits for it, and it counts no more."""
+        self.alive = False
+        self.pending.clear()
 
     def compile(self) -> list[Any]:
         """Compiles for every length of prompt, so that no request waits for it.

@@ -53,18 +53,14 @@ class Writer:
         """
         self._config, self._host, self._room = config, params, room
         self.slice, self._many = part, rows
-        self.alive = False
-        self.rows: list[Generation | None] = []
-        self._due: list[int] = []  # steps that a row still needs, if no token ends it
         self.sent: deque[Sent] = deque()
+        self.forget()
         self._computations: dict[int, rt.Computation] = {}
         self.start()
 
     def start(self) -> None:
         """Puts parameters and empty rows there; again, after what was there is lost."""
         config, part = self._config, self.slice
-        self.rows, self._due = [None] * self._many, [0] * self._many
-        self.sent.clear()
         blank = functools.partial(empty_slots, config, self._many, self._room)
         self._fill = rt.computation(fill_slot, part, name="fill row", donate=(0,))
         self._clear = rt.computation(empty_slot, part, name="empty row", donate=(0,))
@@ -155,6 +151,13 @@ class Writer:
         """Whose tokens will not come, if this slice's arrays are gone."""
         there = [g for sent in self.sent for g in sent.rows] + self.rows
         return list({g.number: g for g in there if g is not None and not g.done}.values())
+
+    def forget(self) -> None:
+        """What is here is gone: nobody waits for it, and it counts no more."""
+        self.alive = False
+        self.rows: list[Generation | None] = [None] * self._many
+        self._due = [0] * self._many  # steps that a row still needs, if no token ends it
+        self.sent.clear()
 
     def compile(self, memories: list[Any]) -> None:
         """Compiles for every length of prompt, so that no request waits for it.
