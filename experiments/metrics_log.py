@@ -110,13 +110,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _is_line(line: Any) -> bool:
     """Whether it is as `MetricsLog` writes lines."""
-    if not (isinstance(line, dict) and type(line.get("step")) is int):
+    if not (isinstance(line, dict) and type(line.get("step")) is int and _is_value(line["step"])):
         return False
     parts = (line.get("metrics"), line.get("times"))
     return isinstance(line.get("kind"), str) and all(
-        isinstance(part, dict) and all(isinstance(v, int | float | None) for v in part.values())
-        for part in parts
+        isinstance(part, dict) and all(map(_is_value, part.values())) for part in parts
     )
+
+
+def _is_value(value: Any) -> bool:
+    """A number that others can hold, or none."""
+    if isinstance(value, int):
+        return abs(value) < 1 << 63
+    return isinstance(value, float | None)
 
 
 def _encode(line: Mapping[str, Any]) -> str:

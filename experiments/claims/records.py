@@ -35,6 +35,7 @@ class Record:
         numbers: by key, those that claims read.
         curve: (step, model FLOPs, validation top-1).
         routing: (step, MaxVio of the worst block), of sparse models.
+        keys: that were asked for; what of them is not among `numbers` was not there, or not finite.
     """
 
     arm: str
@@ -45,6 +46,11 @@ class Record:
     numbers: Mapping[str, float]
     curve: tuple[tuple[int, float, float], ...]
     routing: tuple[tuple[int, float], ...]
+    keys: tuple[str, ...] = ()
+
+    def holds(self, keys: Iterable[str]) -> bool:
+        """Whether all of these were asked for when it was made."""
+        return all(key in self.numbers or key in self.keys for key in keys)
 
 
 def arm_of(run: PlannedRun) -> str:
@@ -86,6 +92,7 @@ def make_record(plan: Plan, run: PlannedRun, keys: Iterable[str]) -> Record:
         numbers={key: round(numbers[key], 6) for key in sorted(set(kept))},
         curve=tuple((step, flops, round(value, 5)) for (flops, value), step in points),
         routing=tuple(vio),
+        keys=wanted,
     )
 
 
@@ -119,6 +126,7 @@ def read_record(folder: Path, arm: str, seed: int, digest: str) -> Record | None
         data["curve"] = tuple((int(s), _finite(x), _finite(y)) for s, x, y in data["curve"])
         data["routing"] = tuple((int(s), _finite(x)) for s, x in data["routing"])
         data["seconds"] = _finite(data["seconds"])
+        data["keys"] = tuple(map(str, data.get("keys", ())))
         if not isinstance(data["commit"], str | None):
             raise TypeError(f"its commit is {data['commit']!r}")
         return Record(**data)

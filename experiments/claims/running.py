@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
+import re
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..errors import RunError
 from ..files import write_bytes, write_json
 from ..sweep.plan import Plan, PlannedRun
 from ..sweep.status import is_done
+from .arms import ARMS
 from .claim import Claim
 from .planning import plan_of, seeds_of
 from .probes import is_probed
@@ -36,10 +38,19 @@ def keys_of(arm: str) -> tuple[str, ...]:
 
 
 def lacking(plan: Plan, records: Path) -> list[PlannedRun]:
-    """Runs without a record of this config."""
-    return [
-        run for run in plan.runs if read_record(records, *_arm(run), plan.hash_of(run.name)) is None
-    ]
+    """Runs without a record of this config, or with one that a later question wants more of."""
+    found = []
+    for run in plan.runs:
+        record = read_record(records, *_arm(run), plan.hash_of(run.name))
+        if record is None or not record.holds(_asked(record.arm)):
+            found.append(run)
+    return found
+
+
+def _asked(arm: str) -> list[str]:
+    """Numbers that questions compare and that records hold: of curves they hold all."""
+    sides = [side for claim in CLAIMS.values() for q in claim.questions for side in q.sides]
+    return [s.key for s in sides if s.arm == arm and not s.key.startswith("curve.")]
 
 
 def gather(
@@ -84,7 +95,8 @@ def read_records(claims: Sequence[Claim], records: Path, scale: Scale) -> dict[s
     """All records of the claims' arms, by arm and seed, of the configs that arms have now; those of
     seeds added after the plan among them."""
     last = min(seeds_of(claim, scale)[-1] for claim in claims)
-    seeds = [int(file.stem.rpartition("-s")[2]) for file in records.glob("*-s[0-9]*.json")]
+    files = [re.fullmatch(r"(.+)-s(\d{1,4})", file.stem) for file in records.glob("*.json")]
+    seeds = [int(name[2]) for name in files if name and name[1] in ARMS]
     added = max(0, max(seeds, default=0) - last) if scale != "quick" else 0
     plan = plan_of(claims, Path(), scale, added)
     found: dict[str, list[Record]] = {}

@@ -131,7 +131,8 @@ def _labels(groups: Sequence[Sequence[ReadRun]], shown: Sequence[dict[str, Any]]
     ]
     if len(set(presets)) == len(presets):
         return presets
-    if len(keys) <= _MOST_KEYS and max(map(len, by_keys)) <= _LONGEST:
+    unique = len(set(by_keys)) == len(by_keys)
+    if unique and len(keys) <= _MOST_KEYS and max(map(len, by_keys)) <= _LONGEST:
         return by_keys
     # Within a preset, what differs there.
     within = []

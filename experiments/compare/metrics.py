@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def numbers(results: Mapping[str, Any], prefix: str = "") -> dict[str, float | N
         elif value is None:
             flat[name] = None
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[name] = float(value)
+            flat[name] = float(value) if abs(value) <= sys.float_info.max else None
     return flat
 
 

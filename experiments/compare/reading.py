@@ -189,7 +189,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         return []
     try:
         lines = read_lines(path)
-        whole = sum(1 for text in path.read_text().splitlines() if text.strip())
+        whole = sum(1 for text in path.read_text(errors="replace").splitlines() if text.strip())
     except (OSError, ValueError) as error:
         notes.append(f"{path} cannot be read ({error}): no curve, and no speed")
         return []

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 LEVEL = 0.95
 _ROUNDING = 1e-12
+# Whose squares can still be added up.
+_LARGEST = 1e150
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,11 +159,13 @@ def _of(values: Mapping[int, float | int], seeds: Sequence[int]) -> list[float]:
 
 
 def _finite(values: Sequence[float | int]) -> list[float]:
-    if not values:
+    if len(values) == 0:
         raise ValueError("no values; a mean needs one at least")
     for place, value in enumerate(values):
-        if not math.isfinite(value):
+        if value != value or abs(value) == math.inf:
             raise ValueError(f"value {place} of {len(values)} is {value}; it must be finite")
+        if abs(value) > _LARGEST:
+            raise ValueError(f"value {place} of {len(values)} is over {_LARGEST:g}")
     return [float(value) for value in values]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 from pathlib import Path
@@ -22,6 +23,8 @@ from .records import Records, read_records
 _PAGE = Path(__file__).with_name("page")
 # Sections that only a model with choices has.
 _ROUTED = ("pathways", "loads", "tastes")
+# What results of another shape lead to.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def write_report(run_dir: Path | str) -> Path:
@@ -40,14 +43,29 @@ def write_report(run_dir: Path | str) -> Path:
     """
     records = read_records(run_dir)
     target = RunFolder(run_dir).report_file
+    page = _rendered(records)
     try:
-        write_bytes(target, render(records).encode())
+        write_bytes(target, page.encode())
     except OSError as error:
         raise RunError(
             f"{target} cannot be written ({error.strerror or error}); make room, or make the "
             "folder writable, and run the command again"
         ) from error
     return target
+
+
+def _rendered(records: Records) -> str:
+    """The page; without scores that are another program's, or of an older or younger shape."""
+    if records.results is None:
+        return render(records)
+    try:
+        return render(records)
+    except (*_MISFITS, jinja2.UndefinedError) as error:
+        note = (
+            f"results.json does not hold what this page shows ({error!r}), and was left out; "
+            f"`byways evaluate {records.path}` writes it again."
+        )
+        return render(dataclasses.replace(records, results=None, notes=(*records.notes, note)))
 
 
 def render(records: Records) -> str:

@@ -15,10 +15,11 @@ def train_seconds(folder: Path) -> float:
     """
     total = last = 0.0
     for line in read_lines(RunFolder(folder).metrics_file):
-        now = line["times"].get("since_start")
+        now, since = (line["times"].get(name) for name in ("since_start", "seconds"))
         if line["kind"] != "train" or now is None:
             continue
-        if now < last:  # another start's clock
+        # Another start's clock: it went back, or less far than what the line alone took.
+        if now - last < max(0.0, 0.9 * (since or 0.0) - 0.05):
             total += last
         last = now
     return total + last

@@ -123,8 +123,14 @@ def parse_sweep(data: Any, where: str, name: str) -> SweepFile:
             raise UsageError(f"{where}: seeds is {_shown(seeds)}; a list as [0, 1, 2] is expected")
         if "seed" in grid:
             raise UsageError(f"{where}: both seeds and a grid of seed are given; leave one out")
+    given = data.get("name")
+    if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
+        raise UsageError(
+            f"{where}: name is {_shown(given)}; a text is expected (in quotes, if it is a word "
+            "that YAML reads otherwise, as no)"
+        )
     return SweepFile(
-        str(data.get("name") or name),
+        name if given is None else str(given),
         data.get("preset"),
         _flat(_mapping(data, "base", where), where),
         grid,
@@ -156,7 +162,7 @@ def _flat(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`flatten`, but that one value given in two ways is an error: the later would win unseen."""
     flat = flatten(data)
     seen: dict[str, str] = {}
-    for key in _dotted(data):
+    for key in _dotted(data, where):
         plain = key.replace("-", "_")
         if plain in seen:
             raise UsageError(
@@ -167,10 +173,14 @@ def _flat(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     return flat
 
 
-def _dotted(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _dotted(data: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[str]:
     for key, value in data.items():
         if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{key}.")
+            if not value:
+                raise UsageError(
+                    f"{where}: '{prefix}{key}' is empty; give it values or leave it out"
+                )
+            yield from _dotted(value, where, f"{prefix}{key}.")
         else:
             yield prefix + key
 
@@ -220,7 +230,7 @@ def _json(text: str) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    """YAML, but that a key given twice is an error and that `1e-3` is a number.
+    """YAML, but that a key given twice is an error, `1e-3` a number, and `010` or `1:30` none.
 
     Raises:
         ValueError: it is not YAML.
@@ -236,6 +246,17 @@ def _yaml(text: str) -> Any:
                     raise ValueError(f"'{key}' is given twice in the mapping at line {line}")
             return super().construct_mapping(node, deep)
 
+    def whole(loader: Loader, node: Any) -> int:
+        # Which YAML 1.1 reads to the base of 8 or 60.
+        if re.fullmatch(r"[-+]?0[0-7_]+", node.value) or ":" in node.value:
+            read = loader.construct_yaml_int(node)
+            raise ValueError(
+                f"{node.value} at line {node.start_mark.line + 1} means {read} in YAML; write "
+                f"{read}, or '{node.value}' if it is a text"
+            )
+        return loader.construct_yaml_int(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", whole)
     # YAML 1.1 wants a point and a sign in the exponent, and takes 1e-3 for a word.
     number = re.compile(r"[-+]?\d[\d_]*(?:\.\d*)?[eE][-+]?\d+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))

@@ -18,7 +18,7 @@ from byways.experiments.claims.pictures import draw
 from byways.experiments.claims.planning import plan_of, run_name, seeds_of
 from byways.experiments.claims.records import FORMAT, Record, read_record, write_record
 from byways.experiments.claims.registry import CLAIMS
-from byways.experiments.claims.running import keys_of, read_records, timing_of
+from byways.experiments.claims.running import keys_of, lacking, read_records, timing_of
 from byways.experiments.claims.verdict import judge, overall
 from byways.experiments.compare.statistics import Interval
 from byways.experiments.lock import FolderLock
@@ -168,6 +168,29 @@ def test_a_record_of_other_probes_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr("byways.experiments.claims.records.PROBED", 99)
     assert read_record(tmp_path, "dense", 0, "abc") == plain
     assert read_record(tmp_path, "limoe", 0, "abc") is None
+
+
+def test_a_record_that_a_later_question_wants_more_of_is_made_again(tmp_path, monkeypatch):
+    one = CLAIMS["limoe-beats-dense"]
+    plan = plan_of([dataclasses.replace(one, seeds=(0,))], tmp_path)
+    for name in ("limoe-s0", "dense-s0"):
+        numbers = dict.fromkeys(keys_of(name[:-3]), 0.5)
+        write_record(tmp_path, record(name[:-3], 0, hash=plan.hash_of(name), numbers=numbers))
+    assert lacking(plan, tmp_path) == []
+    more = Question("more", "more", Side("limoe", "new.number"), B, margin=0.1)
+    every = {**CLAIMS, "later": claim(more)}
+    monkeypatch.setattr("byways.experiments.claims.running.CLAIMS", every)
+    assert [run.name for run in lacking(plan, tmp_path)] == ["limoe-s0"]
+    # Asked for, and not there or not finite: it is not asked for again.
+    file = tmp_path / "limoe-s0.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"keys": ["new.number"]}))
+    assert lacking(plan, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["limoe-s0-old", "limoe-s99999999", "strange-s5"])
+def test_a_stray_file_among_records_is_no_record(name, tmp_path):
+    (tmp_path / f"{name}.json").write_text("{}")
+    assert read_records(EVERY, tmp_path, "full") == {}
 
 
 def test_a_second_one_is_told_who_trains(tmp_path, capsys):

@@ -199,6 +199,8 @@ def test_the_command_prints_and_writes(sweep, tmp_path, capsys):
         {"metrics": [1]},
         {"times": None},
         {"step": "x"},
+        {"step": 10**400},
+        {"metrics": {"top1": 10**400}},
         {"kind": [1]},
         {"metrics": {"top1": "x"}},
         {"times": {"examples_per_second": "x"}},
@@ -210,6 +212,31 @@ def test_a_log_of_another_shape_is_told(change, sweep):
     second = json.dumps(json.loads(second) | change)
     path.write_text("\n".join([first, second, *rest]))
     assert any("is damaged at line 2" in note for note in compare_runs([sweep]).notes)
+
+
+def test_a_byte_that_is_no_text_ends_a_log_and_loses_nothing_before(sweep):
+    path = sweep / "e-4_seed-0" / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:3], b"\xff", *lines[3:]]))
+    found = compare_runs([sweep], ["train_seconds"])
+    assert any("is damaged at line 4" in note for note in found.notes)
+    assert len(found.groups[0].runs[0].lines) == 3
+
+
+def test_a_number_beyond_floats_is_not_finite(sweep):
+    path = sweep / "e-4_seed-0" / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"large": 10**400}))
+    found = compare_runs([sweep], ["large"])
+    assert any("not finite" in note for note in found.notes)
+
+
+def test_values_that_look_alike_give_no_two_groups_one_name(tmp_path):
+    for n, rate in enumerate((0.1234567, 0.1234568)):
+        optimizer = dataclasses.replace(CLASSES.optimizer, lr=rate)
+        config = dataclasses.replace(CLASSES, optimizer=optimizer)
+        write_run(tmp_path / f"rate-{n}", config, scores(0.5), seed=0)
+    one, other = compare_runs([tmp_path]).groups
+    assert one.label != other.label
 
 
 def test_results_of_other_peoples_are_told(sweep):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from byways.experiments.compare.statistics import (
     Interval,
@@ -79,3 +80,11 @@ def test_what_cannot_be_is_said():
         mean_interval([])
     with pytest.raises(ValueError, match="value 1 of 2 is inf"):
         mean_interval([0.0, math.inf])
+    with pytest.raises(ValueError, match="value 0 of 2 is over 1e"):
+        mean_interval([10**400, 1])
+
+
+def test_arrays_are_sequences_too():
+    values = [0.25, 0.5, 1.0]
+    assert mean_interval(np.array(values)) == mean_interval(values)
+    assert welch_difference(np.array(values), values).interval.mean == 0

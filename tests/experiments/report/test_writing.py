@@ -188,6 +188,15 @@ def test_how_sure_it_is_has_a_diagram_once_measured(folder, tmp_path):
     assert "Calibration error 25.0 %, 6 answers." in words
 
 
+def test_results_of_another_shape_are_left_out_and_named(folder, tmp_path):
+    path = tmp_path / "odd"
+    shutil.copytree(folder, path)
+    (path / "results.json").write_text('{"noto": 5}')
+    words = text_of(Page(write_report(path).read_text("utf-8")))
+    assert "results.json does not hold what this page shows" in words
+    assert "writes it again" in words
+
+
 def test_what_comes_from_outside_is_escaped(page, html):
     assert page.count("script") == 0
     assert EVIL not in html

@@ -202,6 +202,13 @@ def test_long_names_are_cut_and_stay_different():
         ("base: {model.depth: 1, model: {depth: 2}}", "'model.depth' is given twice"),
         ("base: {batch-size: 8, batch_size: 16}", "'batch_size' is given twice"),
         ("runs: [{name: a, upcycled: 'no'}]", "upcycled is 'no'; true or false"),
+        ("base: {steps: {}}", "'steps' is empty"),
+        ("base: {model: {mow: {}}}", "'model.mow' is empty"),
+        ("grid: {optimizer.lr: {}}", "'optimizer.lr' is empty"),
+        ("base: {steps: 010}", "010 at line 2 means 8 in YAML; write 8, or '010'"),
+        ("base: {steps: 1:30}", "1:30 at line 2 means 90"),
+        ("name: no", "name is False; a text is expected (in quotes"),
+        ("name: ''", "''"),
     ],
 )
 def test_odd_yaml_is_told_and_nothing_of_it_lost(text, message, tmp_path):

@@ -59,6 +59,22 @@ def test_seconds_of_all_starts_are_added(tmp_path):
     assert train_seconds(tmp_path) == 9.5
 
 
+def test_a_start_whose_first_line_is_late_counts_as_another(tmp_path):
+    """41 s are later than 40, but not by the 15 s that the line's steps took."""
+    clocks = [(20.0, 19.0), (40.0, 20.0), (41.0, 15.0), (56.0, 15.0)]
+    lines = [
+        {
+            "step": n,
+            "kind": "train",
+            "metrics": {},
+            "times": {"since_start": now, "seconds": took},
+        }
+        for n, (now, took) in enumerate(clocks)
+    ]
+    RunFolder(tmp_path).metrics_file.write_text("".join(json.dumps(x) + "\n" for x in lines))
+    assert train_seconds(tmp_path) == 96.0
+
+
 def test_a_run_is_trained_from_its_base_and_scored(tmp_path, scored, monkeypatch):
     plan = plan_in(tmp_path, planned("base"), planned("next", 1, "base"))
     given = []
