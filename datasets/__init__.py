@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .contact_sheet import write_contact_sheet as write_contact_sheet
     from .emoji_art.licences import attribution as attribution
     from .emoji_art.sources import SourceError as SourceError
+    from .evaluation_picture import picture as picture
     from .evaluation_split import EvaluationSplit as EvaluationSplit
     from .evaluation_split import open_split as open_split
-    from .evaluation_split import picture as picture
     from .examples import Concept as Concept
     from .examples import Examples as Examples
     from .image_streams import ImageBatches as ImageBatches
@@ -93,7 +93,7 @@ _LAZY = {
     "open_images": "labelled",
     "open_split": "evaluation_split",
     "peek": "looking",
-    "picture": "evaluation_split",
+    "picture": "evaluation_picture",
     "text_batches": "packed_text",
     "text_concepts": "packed_text",
     "train_tokenizer": "tokenizer",

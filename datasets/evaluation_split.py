@@ -7,21 +7,16 @@ a split may be larger than memory.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from .batches import Batch
-from .emoji_art.render import on_white
-from .image_streams import fit_images
+from .evaluation_picture import Resize, picture
 from .labelled import open_images
 from .records import Prepared, RecordError, image_keys, open_data
-
-Resize = Literal["crop", "short_side", "squash", "central"]
 
 _CAPTIONS = ("captions", "caption", "text", "title", "label")
 _LABELS = ("label", "labels")
@@ -121,45 +116,6 @@ def _batch(numbers: list[int], pixels: list[np.ndarray], batch_size: int) -> Bat
     ids = np.full(batch_size, -1, np.int64)
     ids[: len(numbers)] = numbers
     return {"image": image, "mask": ids >= 0, "id": ids}
-
-
-def picture(image: Any, size: int, resize: Resize = "crop") -> np.ndarray:
-    """A picture as (S,S,3) uint8, over white where it is transparent.
-
-    Args:
-        image: encoded bytes; or uint8 pixels, which only `fit_images` changes.
-        size: S.
-        resize: `crop`, the largest square in the middle, by Lanczos, which is what training
-            sees. `short_side`, the shorter side to S, bicubic, then the middle (CLIP).
-            `squash`, both sides to S, bilinear. `central`, the shorter side to S / 0.875, bilinear,
-            then the middle.
-
-    Raises:
-        OSError, ValueError, SyntaxError: bytes of no picture.
-    """
-    if isinstance(image, np.ndarray):
-        fitted = fit_images(image[None], size)[0]
-        return np.repeat(fitted[..., None], 3, axis=2) if fitted.ndim == 2 else fitted
-    with Image.open(io.BytesIO(image)) as opened:
-        rgba = opened.convert("RGBA")
-    if resize == "crop":
-        if rgba.size != (size, size):
-            rgba = ImageOps.fit(rgba, (size, size), Image.Resampling.LANCZOS)
-        return on_white(np.asarray(rgba))
-    rgb = Image.fromarray(on_white(np.asarray(rgba)))
-    if resize == "squash":
-        return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
-    if resize == "central":
-        return _middle(rgb, size, round(size / 0.875), Image.Resampling.BILINEAR)
-    return _middle(rgb, size, size, Image.Resampling.BICUBIC)
-
-
-def _middle(rgb: Image.Image, size: int, short: int, how: Image.Resampling) -> np.ndarray:
-    scale = short / min(rgb.size)
-    wide, high = (max(short, round(side * scale)) for side in rgb.size)
-    left, top = (wide - size) // 2, (high - size) // 2
-    resized = rgb.resize((wide, high), how)
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
 def open_split(

@@ -8,7 +8,7 @@ import byways.datasets as data
 import numpy as np
 import pytest
 from byways.datasets import evaluation_split
-from byways.datasets.evaluation_split import picture
+from byways.datasets.evaluation_picture import picture
 from PIL import Image
 
 
@@ -84,6 +84,14 @@ def test_batches_are_filled_and_limits_are_drawn():
     )
     with pytest.raises(data.RecordError, match=r"Row 0 of test .* does not decode"):
         list(bad.batches(4, 4))
+
+
+def test_a_picture_of_too_many_pixels_is_named(monkeypatch):
+    large = evaluation_split.SplitRow(thirds(20, 20), (), ("x",), "test/0")
+    split = data.EvaluationSplit("counts", "test", None, True, 1, lambda: iter([large]))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(data.RecordError, match=r"Row 0 of test .* does not decode.*exceeds limit"):
+        list(split.batches(4, 4))
 
 
 def test_captions_of_several_kinds():
