@@ -60,7 +60,7 @@ def zero_shot_result(
     embedder = Embedder(model, tokenizer, execution)
     found = score_zero_shot(embedder, split, classes, protocol, limit)
     return {
-        **_head("zero-shot", source, step, split),
+        **_head("zero-shot", source, step, split, limit),
         "protocol": protocol.as_dict(),
         "templates": {
             "name": classes.origin,
@@ -86,7 +86,7 @@ def retrieval_result(
     """See `score_retrieval`; beside the scores, all that they depend on, hashed."""
     model, step = load_source(source)
     found = score_retrieval(Embedder(model, tokenizer, execution), split, protocol, limit)
-    head = _head("retrieval", source, step, split)
+    head = _head("retrieval", source, step, split, limit)
     return {**head, "protocol": protocol.as_dict(), **_text(tokenizer), **found}
 
 
@@ -187,11 +187,13 @@ def _about(task: str, source: Source, step: int | None) -> dict[str, Any]:
     }
 
 
-def _head(task: str, source: Source, step: int | None, split: EvaluationSplit) -> dict[str, Any]:
-    return {
-        **_about(task, source, step),
-        "data": {"name": split.name, "split": split.split, "rows": split.count},
-    }
+def _head(
+    task: str, source: Source, step: int | None, split: EvaluationSplit, limit: int | None
+) -> dict[str, Any]:
+    data = {"name": split.name, "split": split.split, "rows": split.count, "limit": limit}
+    # Scores of a part of the rows are not those of the split.
+    read = split.count if limit is None else min(limit, split.count)
+    return {**_about(task, source, step), "data": {**data, "rows_read": read}}
 
 
 def _text(tokenizer: TextTokenizer) -> dict[str, Any]:

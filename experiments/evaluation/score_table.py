@@ -29,6 +29,7 @@ def _zero_shot(result: dict[str, Any]) -> Table:
         f"protocol {_protocol(result)}\n{len(templates['templates'])} templates of "
         f"{templates['name']}; prompts {result['prompts_sha256'][:12]}"
     )
+    words += _part(result["data"])
     title = f"Zero-shot on {_data(result)}: {scores['n']} images, {scores['candidates']} classes"
     table = empty_table(title, ("score", "model", "chance"), 1, words)
     names = {
@@ -49,6 +50,7 @@ def _retrieval(result: dict[str, Any]) -> Table:
         f"protocol {_protocol(result)}\n{result['images']} images, {result['texts']} texts; "
         f"captions {result['captions_sha256'][:12]}"
     )
+    words += _part(result["data"])
     title = f"Retrieval on {_data(result)}, R@1/5/10 in %"
     table = empty_table(title, ("way", "among", "model", "chance"), 1, words)
     for way, scores in result["scores"].items():
@@ -82,6 +84,13 @@ def _protocol(result: dict[str, Any]) -> str:
     else:
         del rest["equal_captions"]
     return f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {v}" for key, v in rest.items())
+
+
+def _part(data: dict[str, Any]) -> str:
+    """That it is a part of the split, where it is."""
+    if data["rows_read"] == data["rows"]:
+        return ""
+    return f"\n{data['rows_read']} of {data['rows']} rows, drawn by seed 0"
 
 
 def _data(result: dict[str, Any]) -> str:

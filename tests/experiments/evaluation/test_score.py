@@ -92,6 +92,10 @@ def test_retrieval_and_zero_shot_of_a_folder(clip, tmp_path, capsys):
     found = json.loads(out.read_text())
     assert (found["task"], found["kind"], found["step"]) == ("retrieval", "two_tower", None)
     assert found["images"] == 12
+    rows = open_split("emoji_art", split="validation").count
+    about_data = {"name": "emoji_art", "split": "validation", "rows": rows}
+    assert found["data"] == {**about_data, "limit": 12, "rows_read": 12}
+    assert f"12 of {rows} rows, drawn by seed 0" in said
     assert found["scores"]["text_to_image"]["candidates"] == 12
     assert found["protocol"]["ties"] == "against"
     assert len(found["captions_sha256"]) == len(found["tokenizer_sha256"]) == 64
