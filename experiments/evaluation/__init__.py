@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .linear_probe import score_probe as score_probe
     from .metrics import TopK as TopK
     from .metrics import label_ranks as label_ranks
+    from .metrics import similarities as similarities
     from .metrics import top_candidates as top_candidates
     from .protocol import DemoData as DemoData
     from .protocol import evaluate_model as evaluate_model
@@ -101,6 +102,7 @@ _LAZY = {
     "score_retrieval": "retrieval_scores",
     "score_zero_shot": "zero_shot_scores",
     "settings_table": "table",
+    "similarities": "metrics",
     "top_candidates": "metrics",
     "vmoe_features": "vmoe_scores",
     "vmoe_logits": "vmoe_scores",
@@ -150,6 +152,7 @@ __all__ = [
     "score_retrieval",
     "score_zero_shot",
     "settings_table",
+    "similarities",
     "top_candidates",
     "vmoe_features",
     "vmoe_logits",

@@ -21,6 +21,7 @@ from .demo import (
     retrieval_scores,
     scores_by_share,
 )
+from .metrics import similarities
 from .text import CANONICAL, Templates, content_hash
 from .zero_shot import EmbedImages, EmbedTexts, class_embeddings
 
@@ -89,7 +90,7 @@ def evaluate_model(
         def share(scores, drawings=drawings):
             return scores_by_share(scores, drawings.concepts, candidates, concept_held_out)
 
-        scores = drawings.embeddings @ classes.T
+        scores = similarities(drawings.embeddings, classes)
         results[artist] = share(scores)
         baselines["chance"][artist] = chance_by_share(results[artist])
         seen, more = (

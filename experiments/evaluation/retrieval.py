@@ -7,12 +7,12 @@ the k nearest images. So reported for COCO and Flickr30k (Karpathy splits), k = 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from .metrics import TopK, label_ranks
+from .metrics import TopK, distinct_rows, label_ranks
 
 
 def pair_captions(
@@ -78,7 +78,17 @@ def retrieval_recall(
 
 def _recall(queries, gallery, right, ks, rows) -> TopK:
     state = TopK.empty(ks)
+    for part, scores in score_chunks(queries, gallery, rows):
+        state += TopK.from_ranks(label_ranks(scores, right[part]), ks)
+    return state
+
+
+def score_chunks(
+    queries: Float[np.ndarray, "Q F"], gallery: Float[np.ndarray, "N F"], rows: int
+) -> Iterator[tuple[slice, Float[np.ndarray, "n N"]]]:
+    """As `similarities`, so many queries at a time; the gallery is looked through once."""
+    distinct, of = distinct_rows(gallery)
     for start in range(0, len(queries), rows):
         part = slice(start, start + rows)
-        state += TopK.from_ranks(label_ranks(queries[part] @ gallery.T, right[part]), ks)
-    return state
+        scores = queries[part] @ distinct.T
+        yield part, scores[:, of] if len(distinct) < len(gallery) else scores

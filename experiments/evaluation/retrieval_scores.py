@@ -13,7 +13,7 @@ from .baselines import chance_top_k
 from .embedder import Embedder
 from .metrics import TopK
 from .questions import check_captions
-from .retrieval import pair_captions
+from .retrieval import pair_captions, score_chunks
 from .score_protocol import ScoreProtocol, padded, ranks_of
 from .text import content_hash
 from .zero_shot import normalised
@@ -91,10 +91,8 @@ def _recall(
 ) -> dict[str, Any]:
     ks = tuple(k for k in _KS if k <= len(gallery))
     state = TopK.empty(ks)
-    for start in range(0, len(queries), _ROWS):
-        part = slice(start, start + _ROWS)
-        ranks = ranks_of(queries[part] @ gallery.T, right[part], protocol.ties)
-        state += TopK.from_ranks(ranks, ks)
+    for part, scores in score_chunks(queries, gallery, _ROWS):
+        state += TopK.from_ranks(ranks_of(scores, right[part], protocol.ties), ks)
     return {**state.fractions("r"), "n": state.count, "candidates": len(gallery)}
 
 

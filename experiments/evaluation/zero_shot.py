@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from .metrics import TopK, label_ranks
+from .metrics import TopK, label_ranks, similarities
 from .text import Templates
 
 EmbedImages = Callable[[np.ndarray], np.ndarray]
@@ -80,7 +80,9 @@ def classify(
     for batch in batches:
         mask = np.asarray(batch["mask"], bool)
         scores = np.zeros((len(mask), len(classes)), np.float32)
-        scores[mask] = normalised(embed_images(batch["image"])[mask], "image") @ classes.T
+        scores[mask] = similarities(
+            normalised(embed_images(batch["image"])[mask], "image"), classes
+        )
         ranks = label_ranks(scores, np.asarray(labels_of(batch)), mask)
         state += TopK.from_ranks(ranks, ks, mask)
     return state

@@ -12,7 +12,7 @@ from ...datasets import EvaluationSplit
 from ..errors import UsageError
 from .baselines import chance_top_k
 from .embedder import Embedder
-from .metrics import TopK
+from .metrics import TopK, similarities
 from .questions import ClassList
 from .score_protocol import ScoreProtocol, padded, ranks_of
 from .zero_shot import normalised
@@ -56,7 +56,7 @@ def score_zero_shot(
     numbers = None
     if split.classes is None:
         numbers = {name: i for i, own in enumerate(classes.names) for name in own}
-    scores: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     labels: list[tuple[int, ...]] = []
     pending: list[list[tuple[int, ...]]] = []
 
@@ -66,7 +66,7 @@ def score_zero_shot(
             yield batch
 
     for found in embedder.images(batches()):
-        scores.append(normalised(found, "image") @ vectors.T)
+        images.append(normalised(found, "image"))
         labels += pending.pop(0)
     labelled = np.array([bool(one) for one in labels], bool)
     if not labelled.any():
@@ -74,7 +74,8 @@ def score_zero_shot(
             f"no row of {split.split} of {split.name} has a label: choose another --data.split"
         )
     table = padded([one for one in labels if one])
-    result = class_scores(np.concatenate(scores)[labelled], table, protocol)
+    scores = similarities(np.concatenate(images)[labelled], vectors)
+    result = class_scores(scores, table, protocol)
     return {**result, "unlabelled": int(np.sum(~labelled))}
 
 

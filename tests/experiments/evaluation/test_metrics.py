@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from byways.experiments.evaluation import TopK, label_ranks, top_candidates
+from byways.experiments.evaluation import TopK, label_ranks, similarities, top_candidates
+from byways.experiments.evaluation.metrics import distinct_rows
 
 
 def brute_top_k(scores, labels, k):
@@ -82,3 +83,28 @@ def test_bad_input_is_refused():
 def test_top_candidates_are_sorted_with_ties_by_index():
     scores = np.array([[0.1, 0.7, 0.7, 0.2]])
     np.testing.assert_array_equal(top_candidates(scores, 3), [[1, 2, 3]])
+
+
+def test_equal_vectors_score_equal():
+    # A shape at which a matrix product alone rounds its last columns another way.
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(3, 96)).astype(np.float32)
+    name = rng.normal(size=(1, 96)).astype(np.float32)
+    scores = similarities(images, np.repeat(name, 37, axis=0))
+    assert (scores == scores[:, :1]).all()
+    ranks = label_ranks(scores, np.array([[0], [17], [36]]))
+    assert ranks.tolist() == [36, 36, 36]
+    # The same of equal images, which average precision ranks.
+    scores = similarities(np.repeat(images[:1], 37, axis=0), rng.normal(size=(5, 96)))
+    assert (scores == scores[:1]).all()
+
+
+def test_similarities_are_the_product():
+    rng = np.random.default_rng(1)
+    queries, candidates = rng.normal(size=(11, 7)), rng.normal(size=(9, 7))
+    again = candidates[[0, 3, 0, 8, 8, 1]]
+    np.testing.assert_allclose(similarities(queries, again), queries @ again.T, atol=1e-12)
+    assert (similarities(queries, candidates) == queries @ candidates.T).all()
+    assert similarities(np.zeros((0, 7)), candidates).shape == (0, 9)
+    rows, of = distinct_rows(np.array([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0]]))
+    assert (len(rows), of[0] == of[1], rows[of[2]].tolist()) == (2, True, [2.0, 1.0])

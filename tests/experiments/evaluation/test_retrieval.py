@@ -47,3 +47,17 @@ def test_recall_equals_brute_force_whatever_the_chunks():
             any(name in captions[i] for i in n) for n, name in zip(nearest, names, strict=True)
         )
     assert retrieval_recall(images, texts, texts_of, images_of, rows=1000) == (i2t, t2i)
+
+
+def test_a_model_that_tells_nothing_apart_finds_nothing():
+    # At such shapes a matrix product alone rounds its last columns another way.
+    rng = np.random.default_rng(0)
+    images, text = rng.normal(size=(3, 96)).astype(np.float32), rng.normal(size=(1, 96))
+    texts = np.repeat(text.astype(np.float32), 37, axis=0)
+    own = np.array([[0], [17], [36]])
+    of_text = np.zeros((37, 1), np.int64)
+    for rows in (2, 1024):
+        found, _ = retrieval_recall(images, texts, own, of_text, rows=rows)
+        assert found.hits == (0, 0, 0)
+        _, back = retrieval_recall(texts, images, of_text, own, rows=rows)
+        assert back.hits == (0, 0, 0)

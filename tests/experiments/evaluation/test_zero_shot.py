@@ -39,6 +39,15 @@ def test_classify_skips_padding_and_accepts_any_label():
     assert state == TopK((1, 2), (3, 3), 4)
 
 
+def test_equal_classes_are_not_told_apart():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(3, 96)).astype(np.float32)
+    classes = np.repeat(rng.normal(size=(1, 96)).astype(np.float32), 37, axis=0)
+    batch = {"image": np.zeros((3, 2, 2, 3), np.uint8), "mask": np.ones(3, bool)}
+    state = classify([batch], lambda _: images, classes, lambda _: np.array([[0], [17], [36]]))
+    assert state == TopK((1, 5), (0, 0), 3)
+
+
 def test_embeddings_without_direction_are_refused():
     with pytest.raises(ValueError, match="1 of 2 text embeddings"):
         class_embeddings(lambda texts: np.array([[0.0, 0.0], [1.0, 0.0]]), ["cat"], TWO)
