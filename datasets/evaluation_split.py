@@ -31,7 +31,8 @@ class SplitRow:
     Attributes:
         image: encoded bytes, or (H,W) or (H,W,3) uint8 pixels.
         labels: indices into the classes, any of which is right; none where there are no classes.
-        captions: texts, the shortest name first; none where there are none.
+        captions: texts, the shortest name first, equal ones as often as the data has them; none
+            where there are none.
         name: the record's own id, or its split and number.
     """
 
@@ -195,7 +196,7 @@ def _captions(row: dict[str, Any], key: str) -> tuple[str, ...]:
     words = list(row.get("keywords", ()))
     if words:
         texts.append(" ".join(words[:_KEYWORDS]))
-    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    return tuple(text.strip() for text in texts if text.strip())
 
 
 def _fashion(folder: Path | None, split: str | None) -> EvaluationSplit:

@@ -44,7 +44,7 @@ def score_retrieval(
         for batch, rows in split.batches(_BATCH, embedder.image_size, protocol.resize, limit):
             for row in rows:
                 own = (protocol.caption(text) for text in row.captions)
-                captions.append(list(dict.fromkeys(text for text in own if text)))
+                captions.append([text for text in own if text])
             yield batch
 
     for found in embedder.images(batches()):

@@ -30,10 +30,10 @@ class ScoreProtocol:
         names: of a class that is written as several names with commas between, the `first`
             alone, `all` of them as further prompts, or the `whole` line as one name.
         templates: the set, unless another is named.
-        resize: how pictures become the model's size; see `datasets.evaluation_split.picture`.
+        resize: how pictures become the model's size; see `datasets.picture`.
         ties: of equal scores, `against` the model, or to the lower `index`, as argmax does.
-        equal_captions: equal captions of several images are `one` text that describes all of
-            them, or stay `apart`, each right for its own image alone.
+        equal_captions: equal captions, of one image or several, are `one` text that describes
+            all of them, or stay `apart`, each right for its own image alone.
     """
 
     name: str
