@@ -18,8 +18,9 @@ from .evaluation_picture import Resize, picture
 from .labelled import open_images
 from .records import Prepared, RecordError, image_keys, open_data
 
-_CAPTIONS = ("captions", "caption", "text", "title", "label")
-_LABELS = ("label", "labels")
+_LABEL = "label"
+_CAPTIONS = ("captions", "caption", "text", "title", _LABEL)
+_LABELS = (_LABEL, "labels")
 # Of a drawing's keywords, those of its second caption; as `byways evaluate` takes them.
 _KEYWORDS = 4
 
@@ -34,12 +35,14 @@ class SplitRow:
         captions: texts, the shortest name first, equal ones as often as the data has them; none
             where there are none.
         name: the record's own id, or its split and number.
+        label_text: the label where it is text; None where there is none.
     """
 
     image: Any
     labels: tuple[int, ...]
     captions: tuple[str, ...]
     name: str
+    label_text: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class EvaluationSplit:
         captioned: whether rows have captions.
         count: N.
         read: gives the rows, in order, from the first on.
+        text_labelled: whether rows are labelled by text.
     """
 
     name: str
@@ -61,6 +65,7 @@ class EvaluationSplit:
     captioned: bool
     count: int
     read: Callable[[], Iterator[SplitRow]]
+    text_labelled: bool = False
 
     def rows(self, limit: int | None = None) -> Iterator[tuple[int, SplitRow]]:
         """Rows with their numbers; of more than `limit`, as many, drawn by seed 0, in order."""
@@ -126,7 +131,8 @@ def open_split(
 
     Labels are `label` or `labels`, a ClassLabel or a sequence of them; captions `captions`,
     `caption`, `text`, `title` or a `label` that is text, one or several, beside which `keywords`
-    make one more (the first four, in a row).
+    make one more (the first four, in a row). A `label` that is text is the label, whatever the
+    captions are; no caption ever is one.
 
     Args:
         name: the data set.
@@ -148,17 +154,19 @@ def open_split(
         raise RecordError(f"{name} has no image feature; it has {', '.join(features)}.")
     found = {key: names for key in _LABELS if key in features if (names := _names(features[key]))}
     label = next(iter(found), None)
-    caption = next((key for key in _CAPTIONS if key in features and key not in found), None)
+    texts = [key for key in _CAPTIONS if key in features and (key != _LABEL or _is_text(features))]
+    caption = next(iter(texts), None)
+    # Of several texts none is the label.
+    named = _LABEL in texts and features[_LABEL].shape == ()
     classes = None
     if label is not None:
         classes = tuple(str(one) for one in found[label])
 
     def read() -> Iterator[SplitRow]:
-        return _rows(prepared, chosen, images[0], label, caption)
+        return _rows(prepared, chosen, images[0], label, caption, named)
 
-    return EvaluationSplit(
-        name, chosen, classes, caption is not None, prepared.splits[chosen], read
-    )
+    count = prepared.splits[chosen]
+    return EvaluationSplit(name, chosen, classes, caption is not None, count, read, named)
 
 
 def _chosen(name: str, there: list[str], split: str | None) -> str:
@@ -176,15 +184,22 @@ def _names(feature: Any) -> list[str] | None:
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
+def _is_text(features: Any) -> bool:
+    """Whether `label` is text, one or several, rather than a number or a class."""
+    return features[_LABEL].np_dtype == np.object_
+
+
 def _rows(
-    prepared: Prepared, split: str, image: str, label: str | None, caption: str | None
+    prepared: Prepared, split: str, image: str, label: str | None, caption: str | None, named: bool
 ) -> Iterator[SplitRow]:
     for number, row in enumerate(prepared.rows(split, decode=False)):
         labels = () if label is None else tuple(int(one) for one in np.atleast_1d(row[label]))
         captions = () if caption is None else _captions(row, caption)
         name = str(row.get("id") or f"{split}/{number}")
-        # A class that is not known is -1 in TFDS.
-        yield SplitRow(row[image], tuple(one for one in labels if one >= 0), captions, name)
+        text = row[_LABEL].strip() if named else None
+        # A class that is not known is -1 in TFDS; one that is named twice is one right answer.
+        known = tuple(one for one in dict.fromkeys(labels) if one >= 0)
+        yield SplitRow(row[image], known, captions, name, text or None)
 
 
 def _captions(row: dict[str, Any], key: str) -> tuple[str, ...]:

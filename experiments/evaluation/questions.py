@@ -153,8 +153,10 @@ def classes_of(
     """The classes of a file or, without one, of the data, with their prompts.
 
     Raises:
-        UsageError: as `class_list`; there are none; or another number than of the data's labels.
+        UsageError: as `class_list`; the data has no labels; or another number of them.
     """
+    if split.classes is None and not split.text_labelled:
+        raise _unlabelled(split)
     if file is not None:
         lines, where = read_class_file(file), str(file)
         check_class_count(split, lines, where)
@@ -174,13 +176,18 @@ def text_classes(split: EvaluationSplit) -> list[str]:
     Raises:
         UsageError: it has no labels of any kind.
     """
-    found = {row.captions[0] for row in split.read() if row.captions} if split.captioned else set()
+    found = {row.label_text for row in split.read() if row.label_text}
     if not found:
-        raise UsageError(
-            f"{split.name} has no labels: zero-shot needs the feature `label` or `labels`; of "
-            "images with captions there is --task retrieval"
-        )
+        raise _unlabelled(split)
     return sorted(found)
+
+
+def _unlabelled(split: EvaluationSplit) -> UsageError:
+    """A caption is no label: of a thousand images it would make a thousand classes."""
+    return UsageError(
+        f"{split.name} has no labels: zero-shot needs the feature `label` or `labels`; of "
+        "images with captions there is --task retrieval"
+    )
 
 
 def check_class_count(split: EvaluationSplit, classes: Sequence[str], where: str) -> None:

@@ -82,12 +82,12 @@ def score_zero_shot(
 def _labels(row, numbers, split, protocol) -> tuple[int, ...]:
     if numbers is None:
         return row.labels
-    if not row.captions:
+    if row.label_text is None:
         return ()
-    name = next(iter(protocol.class_names(row.captions[0])), "")
+    name = next(iter(protocol.class_names(row.label_text)), "")
     if name not in numbers:
         raise UsageError(
-            f"row {row.name} of {split.name} is labelled {row.captions[0]!r}, which is none of the "
+            f"row {row.name} of {split.name} is labelled {row.label_text!r}, which is none of the "
             "classes: add it to --classes, or leave that out to take the data's own"
         )
     return (numbers[name],)

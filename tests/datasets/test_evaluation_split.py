@@ -7,6 +7,7 @@ import io
 import byways.datasets as data
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from byways.datasets import evaluation_split
 from byways.datasets.evaluation_picture import picture
 from PIL import Image
@@ -102,3 +103,57 @@ def test_captions_of_several_kinds():
     emoji = {"label": "fox", "keywords": ["a", "b", "c", "d", "e"]}
     assert captions(emoji, "label") == ("fox", "a b c d")
     assert captions({"caption": ["x", "", "y"]}, "caption") == ("x", "y")
+
+
+class Fed:
+    """A prepared set of features and rows that are given."""
+
+    def __init__(self, features, rows):
+        image = tfds.features.Image(encoding_format="png")
+        self._features = tfds.features.FeaturesDict({"image": image, **features})
+        self._rows = [{"image": b"", **row} for row in rows]
+        self.splits = {"test": len(rows)}
+
+    def features(self):
+        return self._features
+
+    def rows(self, split, decode):
+        assert (split, decode) == ("test", False)
+        return iter(self._rows)
+
+
+def opened(monkeypatch, features, *rows):
+    monkeypatch.setattr(evaluation_split, "open_data", lambda name, folder: Fed(features, rows))
+    split = data.open_split("fed")
+    return split, list(split.read())
+
+
+def test_a_text_label_is_the_label_whatever_the_captions_are(monkeypatch):
+    text = tfds.features.Text()
+    row = {"label": " fox ", "caption": "a fox at night"}
+    for features in ({"label": text, "caption": text}, {"caption": text, "label": text}):
+        split, (found, bare) = opened(monkeypatch, features, row, {**row, "label": ""})
+        assert (split.text_labelled, split.captioned, split.classes) == (True, True, None)
+        assert (found.label_text, found.captions) == ("fox", ("a fox at night",))
+        assert bare.label_text is None
+    split, (found,) = opened(monkeypatch, {"label": text}, {"label": "fox"})
+    assert (found.label_text, found.captions) == ("fox", ("fox",))
+    # A caption is nobody's label, nor are several texts, nor is a number without a class.
+    split, (found,) = opened(monkeypatch, {"caption": text}, row)
+    assert (split.text_labelled, found.label_text) == (False, None)
+    several = {"label": tfds.features.Sequence(text)}
+    split, (found,) = opened(monkeypatch, several, {"label": ["fox", "vixen"]})
+    assert (split.text_labelled, found.label_text) == (False, None)
+    assert found.captions == ("fox", "vixen")
+    number = {"label": tfds.features.Scalar(np.int64)}
+    split, _ = opened(monkeypatch, number, {"label": 3})
+    assert (split.text_labelled, split.captioned) == (False, False)
+
+
+def test_a_label_given_twice_is_one_right_answer(monkeypatch):
+    classes = tfds.features.ClassLabel(names=["cat", "fox"])
+    features = {"labels": tfds.features.Sequence(classes)}
+    rows = [{"labels": np.array(one)} for one in ([0, 0], [1, 0, 1], [-1, 1], [-1])]
+    split, found = opened(monkeypatch, features, *rows)
+    assert split.classes == ("cat", "fox")
+    assert [row.labels for row in found] == [(0,), (1, 0), (1,), ()]

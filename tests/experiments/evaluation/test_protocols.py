@@ -26,6 +26,7 @@ LINE = "T-shirt_top, Tee's"
 
 def split_of(classes=None, captions=("x",), labels=(0,), count=3):
     row = SplitRow(None, labels if classes else (), captions, "test/0")
+    # No text label: a caption is none.
     return EvaluationSplit("things", "test", classes, classes is None, count, lambda: iter([row]))
 
 
@@ -106,13 +107,18 @@ def test_bad_class_lists(tmp_path):
         classes_of(split_of(("a", "b", "c")), file, BYWAYS, None)
 
 
-def test_classes_of_the_data():
+def test_classes_of_the_data(tmp_path):
     assert classes_of(split_of(("A", "b_c")), None, BYWAYS, None).names == (("a",), ("b c",))
-    rows = [SplitRow(None, (), (text,), "r") for text in ("Fox", "fox", "bear")]
-    texts = EvaluationSplit("things", "test", None, True, 3, lambda: iter(rows))
+    rows = [SplitRow(None, (), ("a", "b"), "r", text) for text in ("Fox", "fox", "bear", None)]
+    texts = EvaluationSplit("things", "test", None, True, 4, lambda: iter(rows), True)
     assert classes_of(texts, None, BYWAYS, None).names == (("bear",), ("fox",))
-    with pytest.raises(UsageError, match=r"has no labels: .*--task retrieval"):
-        classes_of(split_of(captions=()), None, BYWAYS, None)
+    bare = dataclasses.replace(split_of(captions=()), text_labelled=True)
+    file = tmp_path / "c.txt"
+    file.write_text("x\n")
+    # Captions are no classes, whoever lists them.
+    for split, named in [(split_of(), None), (split_of(), file), (bare, None)]:
+        with pytest.raises(UsageError, match=r"has no labels: .*--task retrieval"):
+            classes_of(split, named, BYWAYS, None)
     with pytest.raises(UsageError, match="has no captions"):
         check_captions(split_of(("a",)))
 
