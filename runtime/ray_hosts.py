@@ -177,9 +177,7 @@ class Hosts(abc.ABC):
         """A runtime that is told when an island is lost, and when it is back."""
         self._runtimes.add(system)
         for outbox in list(self.outboxes.values()):
-            if outbox.lost is not None:
-                system.outbox_losing(outbox)
-                system.outbox_lost(outbox)
+            system.look_at(outbox)
 
     def held(self) -> dict[str, int]:
         """How many arrays each island has now."""

@@ -336,12 +336,23 @@ class Outbox:
             if self.lost is not None:
                 return
             error.__traceback__ = None
+            ill = None
             if not self._stopped:
-                self._losing(self)
+                try:
+                    self._losing(self)
+                except Exception as raised:  # who waits must not wait for ever
+                    ill = raised
             self.lost = error
             self._changed.notify_all()
         if not self._stopped:
             self._on_lost(self)
+        if ill is not None:
+            raise ill
+
+    def is_lost(self) -> bool:
+        """Whether it is gone, and whoever is to know before all others does."""
+        with self._changed:
+            return self.lost is not None
 
     def stop(self) -> None:
         """Listens no more; the island may be ended now."""

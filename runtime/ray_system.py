@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .errors import SliceError
 from .ray_arrays import RayArray
 from .ray_backend import RayBackend
 from .ray_cluster import RayIslands
@@ -85,7 +86,8 @@ class RayRuntime(Runtime):
         self.hosts = hosts
         named = hosts.devices if isinstance(islands, int) else islands
         self._backend = RayBackend()
-        self._losing: dict[Any, list[str]] = {}  # islands whose loss is not told yet, by outbox
+        self._outboxes: dict[str, Any] = {}  # by island, of when it last began
+        self._losing: dict[tuple[Any, str], bool] = {}  # outboxes and islands, not told of yet
         try:
             super().__init__(named, backend=self._backend, **options)
         except BaseException:
@@ -99,10 +101,15 @@ class RayRuntime(Runtime):
         there. Waits for it as long as the hosts' patience says.
 
         Raises:
-            SliceError: no such island.
+            SliceError: no such island, or all of its devices were removed.
             IslandLost: the process does not come, and why; the island stays lost.
         """
-        self.hosts.restart(_outbox(self.resources.island(name).devices[0]).name)
+        island = self.resources.island(name)
+        if not island.devices:
+            raise SliceError(
+                f"island {name!r} has no devices, so nothing could stand on it: add_device first"
+            )
+        self.hosts.restart(self._outbox(island).name)
 
     def add_island(self, name: str, devices: int | Sequence[RayDevice] = 1) -> None:
         """As of a `Runtime`.
@@ -124,33 +131,54 @@ class RayRuntime(Runtime):
     def remove_island(self, name: str) -> None:
         """As of a `Runtime`; ends the process, if it was started for this runtime."""
         super().remove_island(name)
+        self._outboxes.pop(name, None)
         if self._own:
             self.hosts.remove(name)
 
     def outbox_losing(self, outbox: Any) -> None:
         """One of the processes is gone; who waits for it is not told yet."""
-        lost = [name for name in self._islands_of(outbox) if self.resources.lose(name)]
-        self._losing[outbox] = lost
+        for name in self._islands_of(outbox):
+            if self.resources.lose(name):
+                self._losing[outbox, name] = True
 
     def outbox_lost(self, outbox: Any) -> None:
         """One of the processes is gone, and that is known."""
-        for name in self._losing.pop(outbox, ()):
-            self._gone(name)
+        for whose, name in list(self._losing):
+            if whose is outbox and self._losing.pop((whose, name), False):  # by one thread alone
+                self._gone(name)
 
     def outbox_back(self, old: Any, devices: Sequence[RayDevice]) -> None:
-        """A process is there in the place of one that is gone."""
+        """A process is there in the place of one that is gone. An island without devices stays
+        lost."""
         for name in self._islands_of(old):
             self.lose_island(name)
             before: Any = self.islands[name].devices
-            self._restore(name, [devices[device.index] for device in before])
+            if before:
+                self._restore(name, [devices[device.index] for device in before])
         self._backend.forget(old)
+
+    def look_at(self, outbox: Any) -> None:
+        """One of the processes may have gone before its islands were this runtime's."""
+        if outbox.is_lost():
+            self.outbox_losing(outbox)
+            self.outbox_lost(outbox)
+
+    def _anew(self, island: Island) -> None:
+        super()._anew(island)
+        self.look_at(self._outbox(island))
 
     def _islands_of(self, outbox: Any) -> list[str]:
         found = list(self.islands.items())
-        return [name for name, island in found if _outbox(island.devices[0]) is outbox]
+        return [name for name, island in found if self._outbox(island) is outbox]
+
+    def _outbox(self, island: Island) -> Any:
+        """An island's; all of its devices may have been removed."""
+        device: Any = next(iter(island.devices), None)
+        return self._outboxes.get(island.name) if device is None else device.outbox
 
     def _scheduler(self, island: Island) -> RayScheduler:
-        return RayScheduler(_outbox(island.devices[0]), island, self._window, self._fair)
+        outbox = self._outboxes[island.name] = self._outbox(island)
+        return RayScheduler(outbox, island, self._window, self._fair)
 
     def close(self) -> None:
         """As of a `Runtime`; ends the processes that were started for it."""
@@ -159,7 +187,3 @@ class RayRuntime(Runtime):
         finally:
             if self._own:
                 self.hosts.close()
-
-
-def _outbox(device: Any) -> Any:
-    return device.outbox

@@ -128,6 +128,78 @@ def test_a_runtime_that_comes_when_an_island_is_lost_already(hosts):
         assert rt.computation(lambda x: x + 1, part)(X).result()[0] == 2
 
 
+def test_an_island_without_devices_is_lost_as_any_other(hosts, system, there):
+    far = rt.computation(lambda x: x * 2, there, name="far")
+    far(X).result()
+    for device in list(system.islands["island0"].devices):
+        system.remove_device("island0", device)
+    hosts.kill("island1")
+    with pytest.raises(rt.IslandLost, match="island 'island1' is lost"):
+        far(X).result(20.0)
+    assert system.islands["island1"].lost
+    system.restart_island("island1")
+    np.testing.assert_array_equal(far(X).result(), [2, 2])
+    with pytest.raises(rt.SliceError, match=r"island 'island0' has no devices.*: add_device first"):
+        system.restart_island("island0")
+    assert not system.islands["island0"].lost
+    hosts.restart("island0")  # who has nothing there is not in the way
+    assert system.islands["island0"].lost
+    system.add_device("island0", hosts.devices["island0"][0])
+    system.restart_island("island0")
+    near = rt.computation(lambda x: x + 1, system.virtual_devices("island0").add_slice(1))
+    np.testing.assert_array_equal(near(X).result(), [2, 2])
+
+
+def test_who_waits_is_told_whatever_becomes_of_those_that_are_told_first(hosts, system, there):
+    far = rt.computation(lambda x: x * 2, there, name="far")
+    far(X).result()
+    told, outbox = [], hosts.outboxes["island1"]
+    hosts.on_lost(told.append)
+    hosts.lines["island1"].send = lambda *_: None
+    late = far(X)
+
+    def ill(_):
+        raise ValueError("ill")
+
+    outbox._losing = ill
+    with pytest.raises(ValueError, match="ill"):
+        outbox.lose(rt.IslandLost("island 'island1' is lost: by word"))
+    with pytest.raises(rt.IslandLost, match="island 'island1' is lost: by word"):
+        late.result(20.0)
+    assert told == ["island1"]
+
+
+def test_a_process_that_dies_before_its_island_is_anybodys(hosts, system, there, monkeypatch):
+    told, begin = [], hosts._begin
+    system.on_lost(told.append)
+
+    def dies(names, *given):
+        begin(names, *given)
+        for name in names:
+            hosts.kill(name)
+            hosts.outboxes[name].join()
+
+    monkeypatch.setattr(hosts, "_begin", dies)
+    system.restart_island("island1")
+    assert system.islands["island1"].lost
+    assert told == ["island1"] * 2
+    system.add_island("third")
+    assert system.islands["third"].lost
+    assert told == ["island1", "island1", "third"]
+    monkeypatch.undo()
+    system.restart_island("island1")
+    far = rt.computation(lambda x: x * 2, there, name="far")
+    np.testing.assert_array_equal(far(X).result(), [2, 2])
+
+
+def test_a_loss_that_is_seen_twice_is_told_once(hosts, system):
+    told, outbox = [], hosts.outboxes["island1"]
+    system.on_lost(told.append)
+    for tell in (system.outbox_losing,) * 2 + (system.outbox_lost,) * 2:
+        tell(outbox)
+    assert told == ["island1"]
+
+
 def test_nothing_is_left_of_the_dead(hosts, system, here, there):
     near = rt.computation(lambda x: x + 1, here, name="near")
     far = rt.computation(lambda x: x * 2, there, name="far")
