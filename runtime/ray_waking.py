@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -192,28 +193,33 @@ class SparseThere(Awaited):
         """
         self.woken, self.op, self.numbers, self.read = woken, op, numbers, tuple(read)
         self._known: Sparse | None = None
+        self._lock = threading.Lock()
 
     def known(self) -> Sparse:
-        if self._known is None:
-            over, homes, places = self.woken.over, self.woken.homes, self.woken.way.places
-            awake = np.flatnonzero(sum(np.asarray(counts) for counts in self.read)).tolist()
-            shapes = jax.tree.leaves(over.owner.params)
-            by_place: dict[str, list[int]] = {}
-            for branch in awake:
-                by_place.setdefault(places[branch % len(homes)], []).append(branch)
-            trees: dict[int, Any] = {}
-            for place, branches in by_place.items():
-                numbers = self.numbers[place].take()
-                own = {b: numbers[b * len(shapes) : (b + 1) * len(shapes)] for b in branches}
-                op = self.op
-                if place:
-                    op = _seen(self.woken.others[place], [n for ns in own.values() for n in ns])
-                for branch, ns in own.items():
-                    kinds = zip(ns, shapes, strict=True)
-                    where = homes[branch % len(homes)]
-                    trees[branch] = [RayArray(op, n, shape, where) for n, shape in kinds]
-            self._known = over.sparse({branch: trees[branch] for branch in awake})
-        return self._known
+        with self._lock:  # its numbers are taken once
+            if self._known is None:
+                self._known = self._found()
+            return self._known
+
+    def _found(self) -> Sparse:
+        over, homes, places = self.woken.over, self.woken.homes, self.woken.way.places
+        awake = np.flatnonzero(sum(np.asarray(counts) for counts in self.read)).tolist()
+        shapes = jax.tree.leaves(over.owner.params)
+        by_place: dict[str, list[int]] = {}
+        for branch in awake:
+            by_place.setdefault(places[branch % len(homes)], []).append(branch)
+        trees: dict[int, Any] = {}
+        for place, branches in by_place.items():
+            numbers = self.numbers[place].take()
+            own = {b: numbers[b * len(shapes) : (b + 1) * len(shapes)] for b in branches}
+            op = self.op
+            if place:
+                op = _seen(self.woken.others[place], [n for ns in own.values() for n in ns])
+            for branch, ns in own.items():
+                kinds = zip(ns, shapes, strict=True)
+                where = homes[branch % len(homes)]
+                trees[branch] = [RayArray(op, n, shape, where) for n, shape in kinds]
+        return over.sparse({branch: trees[branch] for branch in awake})
 
     def plus(
         self, others: Sequence[Any], wake: Wake, adder: Callable[[Any], Computation]

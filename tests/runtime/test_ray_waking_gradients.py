@@ -1,7 +1,9 @@
 """Gradients of switches that their island expands by itself: the same bits, in one message."""
 
+import contextlib
 import gc
 import os
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -165,6 +167,36 @@ def test_a_step_is_sent_whole_before_its_island_has_said_anything(system, hosts)
         assert kinds == ["run"]
         assert system.default.runs  # it waits to be told the counts
         assert again.result() == value.result()
+
+
+class Meeting:
+    """Counts of which two who read them wait for each other, as long as that may be."""
+
+    def __init__(self, counts):
+        self.counts, self.both = counts, threading.Barrier(2, timeout=0.3)
+
+    def __array__(self, dtype=None, copy=None):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.both.wait()
+        return np.asarray(self.counts, dtype)
+
+
+def test_a_gradient_that_two_ask_for_at_once_is_one(system, hosts):
+    step = Step([system.virtual_devices("island0").add_slice(1)])
+    wanted = bits(dict(step(CASES[0])[1][1].result()))
+    _, (_, sparse) = step(CASES[0])
+    sparse._array.read = [Meeting(counts) for counts in sparse._array.read]
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(sparse.array())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] is found[1]
+    found.clear()
+    kept(hosts)  # what is nobody's is forgotten
+    for mine, theirs in zip(bits(dict(sparse.result())), wanted, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_switches_that_share_branches(system):
