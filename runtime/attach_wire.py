@@ -182,6 +182,8 @@ def _mismatch(hello: dict[str, Any]) -> str | None:
     theirs = hello.get("versions")
     if theirs is None:  # who watches sends no code
         return None
+    if not isinstance(theirs, dict):
+        return f"its versions are {theirs!r}, and no names with versions: attach by rt.attach()"
     ours = versions()
     other = [key for key in ours if theirs.get(key) != ours[key]]
     if not other:

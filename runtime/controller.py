@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -18,6 +19,8 @@ from .system import Runtime
 # Seconds without a sign of life, after which a client is taken for dead. One whose process ends is
 # noticed at once: its line does.
 SILENCE = 60.0
+# Of those who have not said yet who they are there may be so many at a time; others wait.
+STRANGERS = 64
 
 
 class Controller:
@@ -48,6 +51,7 @@ class Controller:
         self.about: dict[str, Any] = {}
         self._numbers, self._clients = itertools.count(1), itertools.count(1)
         self._lock = threading.Lock()
+        self._strangers = threading.BoundedSemaphore(STRANGERS)
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._watch, name="byways controller watch", daemon=True).start()
 
@@ -66,7 +70,11 @@ class Controller:
         return "{}:{}".format(*listening.getsockname()[:2])
 
     def serve(self, sock: socket.socket) -> None:
-        """Serves whoever is at the other end, until they leave; in a thread of its own."""
+        """Serves whoever is at the other end, until they leave; in a thread of its own.
+
+        Waits while there are too many who have not said who they are.
+        """
+        self._strangers.acquire()
         threading.Thread(
             target=self._serve, args=(Line(sock),), name="byways client", daemon=True
         ).start()
@@ -90,6 +98,8 @@ class Controller:
         """All clients are told; ends the runtime. May be called twice."""
         self.stopped.set()
         for listening in self._sockets:
+            with contextlib.suppress(OSError):  # else `accept` would wait on, and take one more
+                listening.shutdown(socket.SHUT_RDWR)
             listening.close()
         for session in list(self.sessions):
             session.end(why)
@@ -108,10 +118,13 @@ class Controller:
             self.serve(sock)
 
     def _serve(self, line: Line) -> None:
-        hello = welcome(line, self.token)
+        try:
+            hello = welcome(line, self.token)
+        finally:
+            self._strangers.release()
         if hello is None or self.stopped.is_set():
             line.close()
-        elif "versions" in hello:
+        elif hello.get("versions") is not None:
             self._attach(line, hello)
         else:
             self._be_watched(line)
@@ -119,8 +132,12 @@ class Controller:
     def _attach(self, line: Line, hello: dict[str, Any]) -> None:
         try:
             client = self._client(hello)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             refuse(line, str(error))
+            line.close()
+            return
+        except KeyError as error:
+            refuse(line, f"its greeting says nothing of {error}: attach by rt.attach()")
             line.close()
             return
         session = Session(self, line, client)

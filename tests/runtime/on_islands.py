@@ -48,6 +48,7 @@ OF_THEIR_OWN = frozenset(
     for name in (
         "attach",
         "attach_code",
+        "attach_greeting",
         "attach_islands",
         "attach_refused",
         "cold_file",

@@ -151,23 +151,6 @@ def test_what_listens_is_no_controller():
         rt.attach(where, token="x", patience=0.2)
 
 
-def test_who_calls_the_controller_and_is_no_client(controller, monkeypatch):
-    address = controller.listen()
-    host, port = address.split(":")
-    monkeypatch.setattr(attach_wire, "GREETING", 0.2)
-    silent = socket.create_connection((host, int(port)))
-    noisy = socket.create_connection((host, int(port)))
-    noisy.sendall(b"x" * 1000)
-    assert silent.recv(1 << 16)  # the challenge
-    eventually(lambda: not silent.recv(1 << 16))  # and then it is hung up
-    noisy.close()
-    silent.close()
-    monkeypatch.setattr(attach_wire, "GREETING", 20.0)
-    with rt.attach(address, token=TOKEN) as client:
-        assert [len(island.devices) for island in client.islands.values()] == [8]
-    left(controller)
-
-
 # Programs that cannot be.
 
 
