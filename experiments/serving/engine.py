@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ... import runtime as rt
 from ...models import PalmConfig, check_stepwise, stack_blocks
 from .batching import Batching
+from .callbacks import tell
 from .errors import ServingError
 from .generation import Generation, Wanted
 from .keys import request_keys
@@ -62,7 +64,7 @@ class Engine:
             room: tokens of a prompt and of what is made of it; None is the model's `max_length`.
             ahead: steps that are sent before the first of them is read.
             retries: how often a request begins again when an island is lost.
-            on_event: is told of what is lost, from the engine's thread.
+            on_event: is told of what is lost, from the engine's thread; its error is a warning.
 
         Raises:
             ValueError: a number out of range, no slices, slices of two runtimes, or a mixture
@@ -220,17 +222,21 @@ class Engine:
         with self._changed:
             self._error = f" ({type(error).__name__}: {error})"
         for arrived in self._drain():
-            arrived()
+            with contextlib.suppress(Exception):  # what has failed may fail again
+                arrived()
         failed = ServingError(f"the engine has failed{self._error}")
         failed.__cause__ = error
         for generation in self._batching.unfinished():
             generation.fail(failed)
 
-    def _drain(self) -> list[Callable[[], None]]:
-        with self._changed:
-            found = list(self._arrived)
-            self._arrived.clear()
-        return found
+    def _drain(self) -> Iterator[Callable[[], None]]:
+        """One by one, so that those after one that fails are still there."""
+        while True:
+            with self._changed:
+                if not self._arrived:
+                    return
+                found = self._arrived.popleft()
+            yield found
 
     def _call(self, what: Callable[[], None]) -> None:
         with self._changed:
@@ -240,4 +246,4 @@ class Engine:
     def _tell(self, sentence: str) -> None:
         self.events.append(sentence)
         if self._on_event is not None:
-            self._on_event(sentence)
+            tell("on_event", self._on_event, sentence)

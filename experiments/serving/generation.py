@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from .callbacks import tell
 from .errors import RequestCancelled
 
 # Why a request has no more tokens: as many as were wanted, or the one that ends it.
@@ -122,7 +123,9 @@ class Generation:
             self._cancel(self)
 
     def when_done(self, callback: Callable[[Generation], None]) -> None:
-        """Calls it once it has ended, well or not: from the engine's thread, or here if it has."""
+        """Calls it once it has ended, well or not: from the engine's thread, where an error of it
+        is a warning, or here if it has.
+        """
         with self._changed:
             if not self.done:
                 self._when_done.append(callback)
@@ -181,7 +184,7 @@ class Generation:
         if self.done:
             callbacks, self._when_done = self._when_done, []
             for callback in callbacks:
-                callback(self)
+                tell("when_done", callback, self)
 
     def __repr__(self) -> str:
         said = f"{len(self._tokens)} of {self.wanted.steps} tokens"

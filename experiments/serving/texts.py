@@ -117,7 +117,7 @@ def serve_lines(
         except ValueError as error:
             ended.put({**line.head, "error": str(error)})
         else:
-            generation.when_done(lambda g: ended.put(asking.record(line, g)))
+            generation.when_done(lambda g: ended.put((line, g)))
 
     def feed() -> None:
         count = 0
@@ -149,7 +149,7 @@ def serve_lines(
                 continue
             given += 1
             room.release()
-            give(found)
+            give(asking.record(*found) if isinstance(found, tuple) else found)
             # What has ended is given, also when it is to stop.
             if stopping() and ended.empty():
                 return False
