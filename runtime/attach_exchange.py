@@ -22,7 +22,7 @@ from .errors import RunTimeout, ValueReleased
 WINDOW = 64
 # Seconds between signs of life, and after which what was let go is told at the latest.
 BEAT = 0.5
-# Seconds without any from the other end, after which it is taken for gone.
+# Seconds without any of the controller's, after which it is taken for gone.
 SILENCE = 30.0
 
 
@@ -43,8 +43,8 @@ class Exchange:
         self._sent = self._acknowledged = 0
         self._room = threading.Condition()
         self._sending = threading.Lock()
-        self._heard = time.monotonic()
         self._ended: BaseException | None = None
+        line.expect(SILENCE)
         thread = functools.partial(threading.Thread, name=f"byways attached {name}", daemon=True)
         self._listener = thread(target=self._listen)
         self._listener.start()
@@ -112,12 +112,11 @@ class Exchange:
 
     def close(self) -> None:
         """Leaves. May be called twice."""
-        going = self._ended is None
-        if going:  # before the other end hangs up
+        if self._ended is None:
+            # Before the other end hangs up.
             self._ended = ValueReleased(f"client {self.name!r} has left: attach again to go on")
-        with contextlib.suppress(OSError), self._sending:
-            if going:
-                self.line.send(("leave",))
+            with contextlib.suppress(OSError):  # a courtesy: a controller that is stuck gets none
+                self.line.try_send(("leave",), 1.0)
         self.line.close()
         self._wake()
 
@@ -137,7 +136,6 @@ class Exchange:
         try:
             while True:
                 message = self.line.receive()
-                self._heard = time.monotonic()
                 if message[0] == "answer":
                     answer = self._answers.get(message[1])
                     if answer is not None:
@@ -149,6 +147,13 @@ class Exchange:
                 elif message[0] == "end":
                     self._end(ControllerGone(f"the controller at {self.where} {message[1]}"))
                     return
+        except TimeoutError:
+            self._end(
+                ControllerGone(
+                    f"the controller at {self.where} is alive or not, and has said nothing for "
+                    f"{SILENCE:g} s: look with `byways cluster status`"
+                )
+            )
         except (EOFError, OSError):
             self._end(
                 ControllerGone(
@@ -156,18 +161,12 @@ class Exchange:
                     "islands: look with `byways cluster status`, start one by `byways cluster up`"
                 )
             )
+        finally:
+            self.line.close()  # whoever is still sending is woken
 
     def _beat(self) -> None:
         while self._ended is None:
             time.sleep(BEAT)
-            if time.monotonic() - self._heard > SILENCE:
-                self._end(
-                    ControllerGone(
-                        f"the controller at {self.where} is alive or not, and has said nothing "
-                        f"for {SILENCE:g} s: look with `byways cluster status`"
-                    )
-                )
-                return
             with contextlib.suppress(OSError), self._sending:
                 self.line.send(("free", self._taken()))
 

@@ -11,7 +11,9 @@ import contextlib
 import json
 import os
 import pickle
+import select
 import socket
+import struct
 import sys
 import threading
 from multiprocessing import AuthenticationError
@@ -49,13 +51,48 @@ class Line:
         with self._lock:
             self.connection.send_bytes(data)
 
+    def try_send(self, message: tuple, seconds: float = 0.0) -> bool:
+        """A short message, unless others are on their way or the other end does not read.
+
+        Args:
+            message: of some hundred bytes, so that it is not sent in part.
+            seconds: to wait for either, at most.
+
+        Returns:
+            whether it was sent.
+
+        Raises:
+            OSError: nobody is at the other end any more.
+        """
+        if not self._lock.acquire(timeout=seconds):
+            return False
+        try:
+            room = select.poll()
+            room.register(self.connection.fileno(), select.POLLOUT)
+            if not room.poll(seconds * 1000):
+                return False
+            self.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            return True
+        finally:
+            self._lock.release()
+
     def receive(self) -> tuple:
         """The next message; waits for it.
 
         Raises:
+            TimeoutError: nothing of it came for as long as `expect` says.
             EOFError, OSError: nobody is at the other end any more.
         """
-        return pickle.loads(self.connection.recv_bytes())
+        try:
+            return pickle.loads(self.connection.recv_bytes())
+        except BlockingIOError:
+            raise TimeoutError("the other end says nothing") from None
+
+    def expect(self, seconds: float) -> None:
+        """From now on, something comes at least so often: a message, or more of a long one."""
+        # By the kernel, which hears also while this process is stopped, or does not run Python.
+        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def close(self) -> None:
         """Who waits at either end is woken by an error. May be called twice."""

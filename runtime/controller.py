@@ -16,9 +16,8 @@ from .controller_session import Session
 from .controller_status import status
 from .system import Runtime
 
-# Seconds without a sign of life, after which a client is taken for dead. One whose process ends is
-# noticed at once: its line does.
-SILENCE = 60.0
+# Seconds between signs of life to each client.
+BEAT = 1.0
 # Of those who have not said yet who they are there may be so many at a time; others wait.
 STRANGERS = 64
 
@@ -53,7 +52,8 @@ class Controller:
         self._lock = threading.Lock()
         self._strangers = threading.BoundedSemaphore(STRANGERS)
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._watch, name="byways controller watch", daemon=True).start()
+        for work, what in ((self._watch, "watch"), (self._reassure, "alive")):
+            threading.Thread(target=work, name=f"byways controller {what}", daemon=True).start()
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Takes clients at an address from now on, and returns it.
@@ -101,8 +101,10 @@ class Controller:
             with contextlib.suppress(OSError):  # else `accept` would wait on, and take one more
                 listening.shutdown(socket.SHUT_RDWR)
             listening.close()
-        for session in list(self.sessions):
+        sessions = list(self.sessions)
+        for session in sessions:
             session.end(why)
+        for session in sessions:
             session.close()
         self.system.close()
 
@@ -177,11 +179,13 @@ class Controller:
 
     def _watch(self) -> None:
         while not self.stopped.wait(1.0):
-            for session in list(self.sessions):
-                if time.monotonic() - session.heard > SILENCE:
-                    session.end(f"has not heard of this client for {SILENCE:g} s")
-                    session.close()
             self.system.poll()
+
+    def _reassure(self) -> None:
+        """Not by who watches: what becomes possible there may take its time to be sent."""
+        while not self.stopped.wait(BEAT):
+            for session in list(self.sessions):
+                session.reassure()
 
     def __enter__(self) -> Controller:
         return self

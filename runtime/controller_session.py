@@ -31,10 +31,15 @@ if TYPE_CHECKING:
     from .client import Client
     from .controller import Controller
 
+# Seconds without a sign of life, after which a client is taken for dead. One whose process ends is
+# noticed at once: its line does.
+SILENCE = 60.0
 # Threads that wait for results of one client.
 WAITING = 8
 # Seconds that the last call of a client that left is waited for.
 LAST_CALL = 10.0
+# Seconds for a client to take the last word, before it is hung up on.
+LAST_WORD = 1.0
 # So many calls are acknowledged together, at most.
 TOGETHER = 8
 
@@ -45,7 +50,6 @@ class Session:
     Attributes:
         client: of the runtime, in whose name all is done.
         line: to it.
-        heard: when it last gave a sign of life, by the monotonic clock.
         since: when it came, in seconds since 1970.
         calls: programs that it has called.
         table: values, arrays and banks by the client's number; by ours, which are below 0, what it
@@ -55,7 +59,7 @@ class Session:
 
     def __init__(self, controller: Controller, line: Line, client: Client):
         self._controller, self.line, self.client = controller, line, client
-        self.heard, self.since, self.calls = time.monotonic(), time.time(), 0
+        self.since, self.calls = time.time(), 0
         self.table: dict[int, Any] = {}
         self.plans: dict[int, tuple[Any, Any, int]] = {}
         self._work: queue.SimpleQueue[tuple[Callable[..., None], tuple] | None] = (
@@ -65,7 +69,7 @@ class Session:
         self._progress = threading.Condition()
         self._waiting = ThreadPoolExecutor(WAITING, f"byways {client.name} waits")
         self._answers = Answers(controller, self)
-        self._closed = False
+        self._runs = self._closed = False
         self._worker = threading.Thread(
             target=self._in_order, name=f"byways {client.name}", daemon=True
         )
@@ -76,9 +80,10 @@ class Session:
     def run(self) -> None:
         """Takes messages until the client leaves, or its line ends."""
         try:
+            self.line.expect(SILENCE)
+            self._runs = True
             while True:
                 what, *rest = self.line.receive()
-                self.heard = time.monotonic()
                 if what == "leave":
                     return
                 if what == "ask":
@@ -86,6 +91,8 @@ class Session:
                     self._take_question(number, question, args)
                 elif what != "free" or rest[0]:
                     self._enqueue(getattr(self, "_" + what), rest)
+        except TimeoutError:
+            self.end(f"has not heard of this client for {SILENCE:g} s")
         except (EOFError, OSError):
             pass
         finally:
@@ -255,13 +262,22 @@ class Session:
         """How many values and arrays this client refers to."""
         return len(self.table)
 
+    def reassure(self) -> None:
+        """A sign of life, unless the client does not read or is being sent something; not waiting
+        for it.
+        """
+        if self._runs:  # it is greeted, and takes messages
+            with contextlib.suppress(OSError):
+                self.line.try_send(("alive",))
+
     # The end.
 
     def end(self, why: str) -> None:
-        """Tells the client that the controller does not serve it any more."""
-        with contextlib.suppress(OSError):
-            self.line.send(("end", why))
-        self.line.close()
+        """Tells the client, if it reads, that the controller does not serve it any more."""
+        if self._runs:
+            with contextlib.suppress(OSError):
+                self.line.try_send(("end", why), LAST_WORD)
+        self.line.close()  # which also ends what is being sent to one that does not
 
     def close(self) -> None:
         """The client has left, or is dead: frees what has no name. May be called twice."""

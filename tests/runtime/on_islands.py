@@ -51,6 +51,7 @@ OF_THEIR_OWN = frozenset(
         "attach_greeting",
         "attach_islands",
         "attach_refused",
+        "attach_silence",
         "cold_file",
         "cores",
         "elastic",

@@ -6,21 +6,18 @@ import re
 import socket
 import stat
 import threading
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.runtime import attach_client, attach_exchange, attach_wire
-from byways.runtime.attach_exchange import Exchange
+from byways.runtime import attach_client, attach_wire
 from byways.runtime.attach_state import hold_cluster, write_cluster
-from byways.runtime.attach_wire import Line
 
 from byways import runtime as rt
 
 from . import attached
-from .attached import TOKEN, client_of, eventually, left
+from .attached import TOKEN, client_of, left
 
 controller, client, part = attached.controller, attached.client, attached.part
 
@@ -340,30 +337,6 @@ def test_who_waits_is_woken_when_the_controller_dies(controller):
     go.set()
     assert failed
     left(controller)
-
-
-def test_a_controller_that_says_nothing_is_given_up(monkeypatch):
-    monkeypatch.setattr(attach_exchange, "SILENCE", 0.3)
-    monkeypatch.setattr(attach_exchange, "BEAT", 0.05)
-    ours, theirs = socket.socketpair()
-    exchange = Exchange(Line(ours), "me", "here")
-    began = time.monotonic()
-    with pytest.raises(rt.ControllerGone, match=r"has said nothing for 0.3 s"):
-        exchange.ask("status")
-    assert time.monotonic() - began < 20
-    theirs.close()
-
-
-def test_a_client_that_says_nothing_is_sent_away(controller, monkeypatch):
-    from byways.runtime import controller as file
-
-    monkeypatch.setattr(attach_exchange, "BEAT", 60.0)
-    monkeypatch.setattr(file, "SILENCE", 0.2)
-    client = client_of(controller)
-    left(controller)
-    eventually(lambda: client.exchange.ended is not None)
-    with pytest.raises(rt.ControllerGone, match="has not heard of this client"):
-        client.status()
 
 
 def test_a_call_that_is_none_ends_the_line(controller):
