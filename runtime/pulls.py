@@ -15,6 +15,9 @@ from .settled import look, settled
 from .tickets import Ticket
 from .transfer_errors import PeerLost, TransferError, TransferTimeout
 
+# Words of JAX where a connection ends, or is made to.
+_TORN = ("SocketServer", "InjectFailure", "recv()", "Connection")
+
 
 class Pull:
     """Arrays on their way from another process.
@@ -112,7 +115,7 @@ class Pull:
         if self.link is not None and self.link.broken is not None:
             return self.link.broken
         text, what = said(error), f"identifier {hex(self.ticket.identifier)}"
-        if any(word in text for word in ("SocketServer", "InjectFailure", "recv()", "Connection")):
+        if torn(text):
             return PeerLost(
                 f"peer {self.ticket.peer} is gone, {time.monotonic() - self.began:.1f} s after "
                 f"{what} was pulled: {text}"
@@ -126,3 +129,8 @@ class Pull:
             if origin is not None:
                 return NodeError(text, *origin)
         return TransferError(f"{what} from {self.ticket.peer} did not arrive: {text}")
+
+
+def torn(text: str) -> bool:
+    """Whether an error of an array tells of the connection by which it was to come."""
+    return any(word in text for word in _TORN)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
-# Seconds in which it becomes known that an island is lost from which arrays do not come.
+from .pulls import torn
+
+# Seconds in which it becomes known that an island is lost from which arrays do not come; waited for
+# once in as many more, since nothing is told of meanwhile.
 KNOWN = 2.0
 # Failed pulls that are remembered, for what needed them.
 TORN = 1000
@@ -24,6 +29,7 @@ class Letterbox:
         self._letters: dict[str, Any] = {}
         self._gone: dict[str, tuple] = {}  # islands that are lost, and their error
         self._pulls: dict[int, list[str]] = {}  # from which islands, by operation
+        self._doubted: dict[str, float] = {}  # until when an island is not waited for again
         # What pulls said that failed, and why they did, the last first.
         self._torn: deque[tuple[str, tuple]] = deque(maxlen=TORN)
         self._changed = threading.Condition()
@@ -75,10 +81,17 @@ class Letterbox:
         islands = self._pulls.pop(op, ())
         if failed is None:
             return None
-        lost = lambda: next((name for name in islands if name in self._gone), None)  # noqa: E731
-        if islands:
-            with self._changed:
-                self._changed.wait_for(lambda: lost() or self.closed, KNOWN)
-                if (whose := lost()) is not None:
-                    self._torn.appendleft((failed[1], self._gone[whose]))
+        if islands and (why := self._loss(islands, failed[1])) is not None:
+            self._torn.appendleft((failed[1], why))
         return next((why for text, why in self._torn if text in failed[1]), failed)
+
+    def _loss(self, islands: Sequence[str], text: str) -> tuple | None:
+        """That one of these is lost; where a connection ended, it may become known only now."""
+        lost = lambda: next((self._gone[n] for n in islands if n in self._gone), None)  # noqa: E731
+        with self._changed:
+            now = time.monotonic()
+            if torn(text) and any(self._doubted.get(name, now) <= now for name in islands):
+                self._changed.wait_for(lambda: lost() or self.closed, KNOWN)
+                until = time.monotonic() + KNOWN
+                self._doubted.update(dict.fromkeys(islands, until))
+            return lost()

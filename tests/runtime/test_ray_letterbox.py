@@ -46,3 +46,24 @@ def test_what_does_not_come_for_another_reason_says_its_own(monkeypatch):
     box.pulls(1, "a")
     assert box.reason(1, TORN) == TORN
     assert box.reason(2, TORN) == TORN
+
+
+def test_only_where_a_connection_ended_is_a_loss_waited_for_and_once(monkeypatch):
+    box, waits = Letterbox(), []
+    monkeypatch.setattr(box._changed, "wait_for", lambda _, seconds: waits.append(seconds))
+    for op, (failed, whose, waited) in enumerate(
+        [(OTHER, "a", 0), (TORN, "a", 1), (TORN, "a", 1), (TORN, "b", 2), (OTHER, "c", 2)]
+    ):
+        box.pulls(op, whose)
+        assert box.reason(op, failed) == failed
+        assert len(waits) == waited
+    monkeypatch.setattr(ray_letterbox, "KNOWN", -1.0)  # as if that was long ago
+    box.pulls(9, "c")
+    box.reason(9, TORN)
+    box.pulls(10, "c")
+    box.reason(10, TORN)
+    assert len(waits) == 4
+    box.lose("c", LOST)
+    for op, failed in ((11, TORN), (12, (None, "recv() failed again", ""))):
+        box.pulls(op, "c")
+        assert box.reason(op, failed) == LOST
