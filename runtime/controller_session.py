@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Seconds without a sign of life, after which a client is taken for dead. One whose process ends is
 # noticed at once: its line does.
 SILENCE = 60.0
-# Threads that wait for results of one client.
+# Threads that wait for results of one client, and as many that look whether they are there.
 WAITING = 8
 # Seconds that the last call of a client that left is waited for.
 LAST_CALL = 10.0
@@ -68,6 +68,7 @@ class Session:
         self._queued = self._done = self._last = 0
         self._progress = threading.Condition()
         self._waiting = ThreadPoolExecutor(WAITING, f"byways {client.name} waits")
+        self._looking = ThreadPoolExecutor(WAITING, f"byways {client.name} looks")
         self._answers = Answers(controller, self)
         self._runs = self._closed = False
         self._worker = threading.Thread(
@@ -78,7 +79,11 @@ class Session:
     # Reading.
 
     def run(self) -> None:
-        """Takes messages until the client leaves, or its line ends."""
+        """Takes messages until the client leaves, or its line ends.
+
+        Whatever may wait is done by other threads: in this one, it would look like the client's
+        silence.
+        """
         try:
             self.line.expect(SILENCE)
             self._runs = True
@@ -99,15 +104,15 @@ class Session:
             self.close()
 
     def _take_question(self, number: int, question: str, args: list[Any]) -> None:
-        if question in ("fetch", "finish"):
-            after = self._queued
-            with contextlib.suppress(RuntimeError):  # it has closed meanwhile
+        after = self._queued
+        with contextlib.suppress(RuntimeError):  # it has closed meanwhile
+            if question in ("fetch", "finish"):
                 self._waiting.submit(self._answer, number, self._later, (question, after, args))
-        elif question == "ready":
-            self._answer(number, self._ready, args)
-        else:
-            ask = getattr(self._answers, "ask_" + question.replace(" ", "_"))
-            self._enqueue(self._answer, (number, ask, args))
+            elif question == "ready":
+                self._looking.submit(self._answer, number, self._ready, (after, *args))
+            else:
+                ask = getattr(self._answers, "ask_" + question.replace(" ", "_"))
+                self._enqueue(self._answer, (number, ask, args))
 
     def _enqueue(self, work: Callable[..., None], args: Any) -> None:
         self._queued += 1
@@ -229,8 +234,8 @@ class Session:
                 return packed(value.result(timeout))
         return packed(fetched(value))
 
-    def _ready(self, number: int) -> bool:
-        if self._done < self._queued and number not in self.table:
+    def _ready(self, after: int, number: int) -> bool:
+        if self._done < after and number not in self.table:
             return False
         value = self.table.get(number)
         if isinstance(value, Value):
@@ -289,7 +294,8 @@ class Session:
         self._work.put(None)
         with self._progress:
             self._progress.notify_all()
-        self._waiting.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._waiting, self._looking):
+            pool.shutdown(wait=False, cancel_futures=True)
         # A call that is under way, compiling perhaps, is not cut short; what it makes is freed.
         self._worker.join(LAST_CALL)
         self.table.clear()

@@ -17,7 +17,7 @@ from byways import runtime as rt
 from . import attached
 from .attached import TOKEN, client_of, eventually, left, line_to
 
-controller = attached.controller
+controller, client, part = attached.controller, attached.client, attached.part
 
 
 @pytest.fixture
@@ -162,3 +162,37 @@ def test_a_stopped_client_holds_up_no_end(system):
     end.join(30)
     assert not end.is_alive()
     line.close()
+
+
+def test_whether_it_is_done_is_looked_up_beside_all_else(client, part, controller, monkeypatch):
+    looked, go = threading.Event(), threading.Event()
+    out = rt.computation(lambda x: x + 1, part)(jnp.zeros(3))
+    assert out.result().tolist() == [1, 1, 1]
+    # As when what it needs is to be sent first, and there is no room for it.
+    monkeypatch.setattr(rt.Value, "done", lambda self: looked.set() or go.wait(20))
+    asking = threading.Thread(target=out.done)
+    asking.start()
+    assert looked.wait(20)
+    assert client.status()["clients"][0]["name"] == "me"
+    assert asking.is_alive()
+    go.set()
+    asking.join(20)
+
+
+def test_many_who_wait_hold_up_no_look(client, part, controller):
+    go = threading.Event()
+    early = rt.computation(lambda x: x + 1, part)(jnp.zeros(3))
+    early.result()
+    (session,) = controller.sessions
+    session._enqueue(go.wait, [20])
+    late = part.put(np.ones(3))
+    waiting = [threading.Thread(target=late.result) for _ in range(controller_session.WAITING)]
+    for thread in waiting:
+        thread.start()
+    eventually(lambda: len(session._waiting._threads) == controller_session.WAITING)
+    assert early.done()
+    assert not late.done()
+    go.set()
+    for thread in waiting:
+        thread.join(20)
+    assert late.done()
