@@ -30,6 +30,8 @@ QUIET = 0.25
 SOON, LATER = 1e-3, 8e-3
 # Failed operations that are remembered; each is also told to whoever waits for it.
 REMEMBERED = 100_000
+# Arrays that are to be told, from which on those are looked for that are nobody's any more.
+UNTOLD = 1000
 # Words of what is done whose time is remembered, for recorders.
 HEARD = 10_000
 
@@ -143,6 +145,7 @@ class Outbox:
         self._heard: deque[tuple[int, float]] = deque(maxlen=HEARD)
         self._changed = threading.Condition()
         self._telling: dict[int, weakref.ref[RayArray]] = {}
+        self._room = UNTOLD  # in it, until it is looked through
         self._stopped = self._eager = False
         self._thread = threading.Thread(target=self._listen, name=f"byways {name}", daemon=True)
         self._thread.start()
@@ -174,6 +177,12 @@ class Outbox:
 
     def tell(self, array: RayArray) -> None:
         """Its numbers will come with the news that it is computed."""
+        if len(self._telling) >= self._room:
+            # Of those that failed, or were donated first, nothing comes.
+            for number, ref in list(self._telling.items()):
+                if ref() is None:
+                    self._telling.pop(number, None)
+            self._room = max(UNTOLD, 2 * len(self._telling))
         self._telling[array.number] = weakref.ref(array)
         array.op.told = True
 

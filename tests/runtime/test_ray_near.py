@@ -118,6 +118,24 @@ def test_small_results_come_with_the_news(hosts, system, here, monkeypatch):
         add(np.zeros(100_000, np.float32)).result()
 
 
+class Untold:
+    """An array of which the island never says anything."""
+
+    def __init__(self, number):
+        self.number, self.op = -number, self
+
+
+def test_nothing_is_kept_of_arrays_that_are_never_told(hosts):
+    outbox = hosts.outboxes["island0"]
+    kept = [Untold(number) for number in range(1, 11)]
+    for array in kept:
+        outbox.tell(array)
+    for number in range(11, 5000):
+        outbox.tell(Untold(number))
+    assert len(outbox._telling) <= 2000
+    assert all(outbox._telling[array.number]() is array for array in kept)
+
+
 def test_what_is_waited_for_stays_on_its_island(hosts, system, here, monkeypatch):
     add = rt.computation(lambda x: x + 1, here, name="add")
     monkeypatch.setattr(type(hosts.outboxes["island0"]), "fetch", None)
