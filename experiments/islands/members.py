@@ -85,10 +85,6 @@ class Members:
         """Who would take part with an island more."""
         return [n for n in self.names if n in self.alive or n == name]
 
-    def returned(self) -> str | None:
-        """An island that is there again and takes no part yet, if there is one."""
-        return self.comebacks.back.popleft() if self.comebacks.back else None
-
     def wait_for_one(self) -> None:
         """Waits until an island is there, if none is; those that are back take part.
 
@@ -100,5 +96,5 @@ class Members:
                 "all islands are lost and none starts again; the run goes on from its newest "
                 "checkpoint by the same command"
             )
-        while (name := self.returned()) is not None:
-            self.enlist(name)
+        while self.comebacks.back:
+            self.enlist(self.comebacks.back.popleft())

@@ -231,8 +231,10 @@ class Team:
 
     def _take_in(self) -> None:
         """Islands that are there again are given the state, and take part from this step on."""
-        while (name := self.members.returned()) is not None:
+        while self.members.comebacks.back:
+            # First: if nobody is left here, the one who is back is whom the run goes on with.
             state = self._settled()[self.members.alive[0]]
+            name = self.members.comebacks.back.popleft()
             began = time.monotonic()
             try:
                 self._base.states[name], self._base.marks[name] = self._given(name, state)

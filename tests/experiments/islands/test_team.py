@@ -147,6 +147,26 @@ def test_without_any_island_it_says_so_and_begins_again(undisturbed, setting):
     check([training.step({}, part)[1] for part in rows])
 
 
+def test_one_that_is_back_just_as_the_last_other_is_lost_goes_on(undisturbed, setting, monkeypatch):
+    training, islands, system, check = undisturbed
+    rows = batches(training)
+    training.step({}, rows[0])
+    system.lose_island("b")
+    training.step({}, rows[1])
+    comes(islands)
+    assert list(islands.members.comebacks.back) == ["b"]
+    with monkeypatch.context() as patched:
+        patched.setattr(islands.members.comebacks, "start", lambda name: None)
+        # After the look at what is done, so that a step is still under way.
+        patched.setattr(islands, "_advance", lambda: system.lose_island("a"))
+        with pytest.raises(AllIslandsLost):
+            training.step({}, rows[2])
+        islands.members.wait_for_one()
+    assert islands.members.alive == ["b"]
+    training.enter(setting[3])
+    check([training.step({}, part)[1] for part in rows])
+
+
 def test_an_island_that_does_not_start_is_told_and_left_out(undisturbed, monkeypatch):
     training, islands, system, check = undisturbed
 
