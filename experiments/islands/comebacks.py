@@ -6,8 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
-from ...runtime import Runtime, RuntimeFault
+from ...runtime import Runtime
 from .events import Events
 
 # So often one island is tried to be started after a loss.
@@ -24,7 +25,7 @@ class Comebacks:
     def __init__(self, system: Runtime, warm: Callable[[str], None], events: Events):
         """Args:
         system: whose islands.
-        warm: compiles what an island that is back will run; errors of the runtime are let be.
+        warm: compiles what an island that is back will run; an error of it is told.
         events: where it is told.
         """
         self.back: deque[str] = deque()
@@ -48,7 +49,7 @@ class Comebacks:
         """Waits until one is back; false if none will be."""
         while not self.back:
             if not self.coming:
-                return False
+                return bool(self.back)  # it may have come since the look
             time.sleep(0.02)
         return True
 
@@ -62,26 +63,23 @@ class Comebacks:
             try:
                 self._system.restart_island(name)
                 self._warm(name)
-            except RuntimeFault as error:
+            except Exception as error:  # of any kind: else the thread would end, and nobody know
                 if self._closed.is_set():
                     return
-                if not self._system.islands[
-                    name
-                ].lost:  # it came, and what is compiled is another's
-                    break
-                self._events.add(
-                    "no restart",
-                    f"{name} does not start again (attempt {attempt} of {ATTEMPTS}): {error}",
-                    island=name,
-                    attempt=attempt,
-                    error=str(error),
-                )
-                continue
-            break
-        else:
+                said = f"{type(error).__name__}: {error}"
+                if self._system.islands[name].lost:
+                    text = f"does not start again (attempt {attempt} of {ATTEMPTS}): {said}"
+                    self._tell("no restart", name, text, attempt=attempt, error=said)
+                    continue
+                # Another may have been lost meanwhile. If not, the next step meets the error.
+                text = f"has not compiled what it will run, and does so at its next step: {said}"
+                self._tell("not compiled", name, text, error=said)
+            if not self._closed.is_set():
+                seconds = time.monotonic() - began
+                text = f"is there again, after {seconds:.1f} s"
+                self._tell("started", name, text, seconds=round(seconds, 3))
+                self.back.append(name)
             return
-        seconds = time.monotonic() - began
-        if not self._closed.is_set():
-            text = f"{name} is there again, after {seconds:.1f} s"
-            self._events.add("started", text, island=name, seconds=round(seconds, 3))
-            self.back.append(name)
+
+    def _tell(self, event: str, name: str, text: str, **facts: Any) -> None:
+        self._events.add(event, f"{name} {text}", island=name, **facts)
