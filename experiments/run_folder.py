@@ -21,6 +21,9 @@ from .errors import RunError
 from .files import canonical_json, copy_file, remove_tree, write_json
 from .lock import FolderLock
 
+# What may be written before `record_start`, beside the config.
+_BEFORE_STEPS = ("tokenizer.model", "metrics.jsonl", "islands.jsonl", "checkpoints", "tensorboard")
+
 
 def default_run_folder(preset: str, config: Experiment, base: Experiment) -> Path:
     """`runs/PRESET`, with eight digits of the overrides' hash where the config differs from it."""
@@ -134,7 +137,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --run names a folder")
         if not self.config_file.exists():
-            strangers = [item.name for item in self.path.iterdir() if item.name[0] != "."]
+            strangers = sorted(item.name for item in self.path.iterdir() if not _left(item.name))
             if strangers:
                 raise RunError(
                     f"{self.path} is not a run folder (it holds {', '.join(strangers[:3])} but no "
@@ -160,11 +163,17 @@ class RunFolder:
         """Takes the folder for training: locks it, and writes or checks its config.
 
         Raises:
-            RunError: as `check_start`, or another process holds the folder.
+            RunError: as `check_start`, another process holds the folder, or none can be made there.
         """
         self.check_start(config)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.path)
+        except OSError as error:
+            raise RunError(
+                f"the run folder {self.path} cannot be made or locked "
+                f"({error.strerror or error}); name another folder with --run"
+            ) from error
         try:
             # Again, since another process may have finished between the check and the lock.
             self.resumed = self.check_start(config)
@@ -217,10 +226,20 @@ class RunFolder:
         self.close()
 
     def _forget(self) -> None:
-        """Removes what `start` and all before `record_start` wrote; the lock file stays."""
-        for item in self.path.iterdir():
-            if item.name != ".lock":
-                remove_tree(item) if item.is_dir() else item.unlink()
+        """Removes what `start` and all before `record_start` wrote, and nothing else.
+
+        `start` found none of these names here. The lock file stays.
+        """
+        for item in (self.path / name for name in _BEFORE_STEPS):
+            remove_tree(item) if item.is_dir() else item.unlink(missing_ok=True)
+        # Last: a folder that holds anything of a run but no config would be refused.
+        self.config_file.unlink(missing_ok=True)
+
+
+def _left(name: str) -> bool:
+    """Whether a start that was killed before it had a config leaves this: `write_bytes` names
+    what it has not finished by the file."""
+    return name == ".lock" or name.startswith(".config.json.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -92,6 +92,32 @@ def test_a_folder_with_something_else_is_left_alone(folder):
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
 
 
+def test_hidden_files_are_something_else_too(folder):
+    (folder / ".git").mkdir(parents=True)
+    (folder / ".git" / "HEAD").write_text("x")
+    (folder / ".env").write_text("secret")
+    with pytest.raises(RunError, match=r"it holds \.env, \.git but no"):
+        RunFolder(folder).start(CONFIG, "limoe_tiny")
+    assert sorted(path.name for path in folder.rglob("*")) == [".env", ".git", "HEAD"]
+
+
+def test_a_start_that_came_to_nothing_removes_its_own_files_alone(folder):
+    run = RunFolder(folder).start(CONFIG, "limoe_tiny")
+    run.tokenizer_file.write_text("x")
+    run.checkpoints.mkdir()
+    for other in ("notes.txt", ".env"):
+        (folder / other).write_text("put there meanwhile")
+    with pytest.raises(ConfigError, match="no such data"), run:
+        raise ConfigError(["no such data"])
+    assert sorted(path.name for path in folder.iterdir()) == [".env", ".lock", "notes.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match=r"file/run cannot be made .*Not a directory.* --run"):
+        RunFolder(tmp_path / "file" / "run").start(CONFIG, "limoe_tiny")
+
+
 def test_a_run_killed_before_its_config_was_written_starts_anew(folder):
     folder.mkdir(parents=True)
     (folder / ".lock").write_text("123\n")
