@@ -279,6 +279,7 @@ class RayBackend:
             numbers = outbox.numbers(len(given))
             spreads = [where.spread for where in there]
             outbox.append(("take", numbers, key, spreads, source.peer))
+            outbox.causes.add(op.number, source, max(array.op.number for array in given))
             outbox.after(source)
         return _handles(op, numbers, _kinds(given, there))
 

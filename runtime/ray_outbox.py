@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .errors import IslandLost, StoreFull
 from .faults import again, said
+from .ray_causes import Causes
 from .ray_wire import pack_error, unpack_error
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ SOON, LATER = 1e-3, 8e-3
 REMEMBERED = 100_000
 # Arrays that are to be told, from which on those are looked for that are nobody's any more.
 UNTOLD = 1000
+# Seconds that other islands are heard first, where something fails for want of their arrays.
+FIRST = 2.0
 # Words of what is done whose time is remembered, for recorders.
 HEARD = 10_000
 
@@ -114,6 +117,7 @@ class Outbox:
         lost: why the island is gone; None while it is there.
         messages, sent: how many messages and operations went.
         codes: keys of the executables that the island has, and what each costs.
+        causes: what it takes from other islands.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Outbox:
         self.lost: IslandLost | None = None
         self.messages = self.sent = 0
         self.codes: dict[str, dict[str, float]] = {}
+        self.causes = Causes()
         self._ops: list[tuple] = []
         self._first: set[Outbox] = set()  # whose messages must be on their way before
         self._number = self._arrays = self._posted = 0
@@ -324,13 +329,30 @@ class Outbox:
             self.failed[number] = unpack_error(packed)
             while len(self.failed) > REMEMBERED:
                 self.failed.popitem(last=False)
+        if failures:
+            for take, source, made in self.causes.of(max(number for number, _ in failures)):
+                self._reach(take - 1)  # for which the other may wait itself
+                source.wait_told(made, FIRST)
         if reached != self.reached:
-            self._heard.append((reached, time.perf_counter()))
-            with self._changed:
-                self.reached = reached
-                self._changed.notify_all()
+            self._reach(reached)
         elif self._ops or self.freed:
             self.flush(forget=True)
+
+    def _reach(self, number: int) -> None:
+        if number > self.reached:
+            self._heard.append((number, time.perf_counter()))
+            with self._changed:
+                self.reached = number
+                self._changed.notify_all()
+
+    def has_told(self, number: int) -> bool:
+        """Whether it has said what became of an operation, or never will."""
+        return self.reached >= number or self.lost is not None
+
+    def wait_told(self, number: int, seconds: float) -> None:
+        """Until it has, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_told(number), seconds)
 
     def _came(self, number: int, wire: Any) -> None:
         # A function of its own, whose frame does not keep the handle.

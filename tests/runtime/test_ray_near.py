@@ -14,6 +14,7 @@ from byways import runtime as rt
 
 from . import near_islands
 from .near_islands import kept
+from .peers import until
 from .ray_in_process import NearIslands
 
 hosts, system = near_islands.hosts, near_islands.system
@@ -168,6 +169,39 @@ def test_a_failing_node_poisons_what_depends_on_it_by_name(system, here, there):
     assert caught.value.island == "island0"
     ok, _ = run(-jnp.ones(2))
     np.testing.assert_array_equal(ok.result(), np.zeros(2))
+
+
+def test_the_blame_is_the_first_islands_although_the_other_is_heard_sooner(
+    hosts, system, here, there
+):
+    def refuse(x):
+        def look(x):
+            raise ValueError("this node fails on purpose")
+
+        return jax.pure_callback(look, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    pytest.importorskip("ray")  # what calls back is pickled by its cloudpickle
+    fails = rt.computation(refuse, here, name="fails")
+    add = rt.computation(lambda x, y: x + y, there, name="add")
+    run = rt.program(lambda x: add(fails(x), x))
+    run.compile(jnp.ones(2))
+    line, other = hosts.lines["island0"], hosts.outboxes["island1"]
+    ask, before = line.ask, len(other.failed)
+
+    def late(what, *given):
+        found = ask(what, *given)
+        if what == "news" and found[1]:
+            until(lambda: len(other.failed) > before, 20.0)
+            time.sleep(0.1)  # in which who waits is told, if it is to be
+        return found
+
+    line.ask = late
+    try:
+        with pytest.raises(rt.NodeError) as caught:
+            run(jnp.ones(2)).result()
+    finally:
+        line.ask = ask
+    assert caught.value.node == "fails"
 
 
 def test_a_node_that_cannot_travel_is_told_of(system, here):
