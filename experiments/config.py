@@ -78,7 +78,7 @@ class OptimizerConfig:
         warmup: steps of linear warm-up.
         schedule: after warm-up, `cosine` or `linear` to `final_lr`, or `rsqrt`.
         final_lr: end of the schedule, as a share of the peak.
-        weight_decay: decoupled, on matrices only.
+        weight_decay: decoupled, on kernels only; with `muon`, on those that Muon updates.
         b1, b2: moments' decay.
         clip: largest global norm of the gradient; 0 is off.
     """

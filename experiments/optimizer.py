@@ -42,7 +42,8 @@ def make_optimizer(
 
     `muon`: hidden matrices (attention, MLPs; each expert's on its own) by Muon (Jordan 2024),
     everything else by Adam at `adam_lr`. `adamw` and `adafactor` are optax's, `palm` is
-    `palm_optimizer`. Weight decay is decoupled and on matrices only, but `palm`'s is its own.
+    `palm_optimizer`. Weight decay is decoupled and on kernels only, of `muon` on those alone
+    that Muon updates; `palm`'s is its own.
     The state has the same structure with any `blocks`, which are optax's own unless given.
     """
     blocks = blocks or Blocks()

@@ -223,3 +223,17 @@ def test_adafactor_that_factors_over_experts_is_found(experts, mixes):
     problems = layout.check()
     assert bool(problems) == mixes
     assert all("E = 200 is among the two largest axes" in problem for problem in problems)
+
+
+def test_muon_decays_the_kernels_that_it_updates_alone():
+    expert, head = "Encoder/b/Moe/Mlp/Dense_0/kernel", "head/kernel"
+    router = "Encoder/b/Moe/Router/dense/kernel"
+    params = unflatten_dict({name: jnp.ones((2, 2, 2)) for name in (expert, head, router)}, sep="/")
+    still = jax.tree.map(jnp.zeros_like, params)
+    moved = {}
+    for name in ("muon", "adamw"):
+        optimizer = make_optimizer(OptimizerConfig(name=name, weight_decay=0.5), STEPS)
+        updates, _ = optimizer.update(still, optimizer.init(params), params)
+        flat = flatten_dict(updates, sep="/")
+        moved[name] = {name for name, update in flat.items() if np.asarray(update).any()}
+    assert moved == {"muon": {expert}, "adamw": {expert, head, router}}
