@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import RunError
 from .files import write_bytes
+from .tensorboard_mirror import TensorBoardMirror
 
 
 class MetricsLog:
@@ -27,20 +30,21 @@ class MetricsLog:
             path: `metrics.jsonl`.
             resume_step: lines up to this step are kept; 0 starts an empty file.
             tensorboard: folder of the TensorBoard mirror; None is no mirror.
+
+        Raises:
+            RunError: the disk is full or the file cannot be written.
         """
         self._path = path
-        if path.exists():
-            kept = [line for line in read_lines(path) if line["step"] <= resume_step]
-            write_bytes(path, "".join(_encode(line) for line in kept).encode())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a")
+        self._failed = False
+        with self._told(f"for the steps from {resume_step + 1}"):
+            if path.exists():
+                kept = [line for line in read_lines(path) if line["step"] <= resume_step]
+                write_bytes(path, "".join(_encode(line) for line in kept).encode())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a")
         self._mirror = None
         if tensorboard is not None:
-            from tensorboardX import SummaryWriter
-
-            self._mirror = SummaryWriter(
-                str(tensorboard), purge_step=resume_step + 1 if resume_step else None
-            )
+            self._mirror = TensorBoardMirror(tensorboard, resume_step)
 
     def write(
         self,
@@ -66,26 +70,52 @@ class MetricsLog:
             "metrics": {key: _number(value) for key, value in metrics.items()},
             "times": {key: _number(value) for key, value in (times or {}).items()},
         }
-        try:
+        with self._told(f"at step {step}"):
             self._file.write(_encode(line))
             self._file.flush()
-        except OSError as error:
-            raise RunError(
-                f"{self._path} cannot be written at step {step} ({error.strerror or error}); make "
-                "room and run the same command again: it goes on from the last checkpoint"
-            ) from error
         if self._mirror is not None:
-            for group in ("metrics", "times"):
-                for key, value in line[group].items():
-                    if value is not None:
-                        tag = f"{kind}/{key}" if group == "metrics" else f"times/{kind}/{key}"
-                        self._mirror.add_scalar(tag, value, step)
+            tags = {"metrics": kind, "times": f"times/{kind}"}
+            values = {
+                f"{tag}/{key}": value
+                for group, tag in tags.items()
+                for key, value in line[group].items()
+                if value is not None
+            }
+            self._mirror.write(line["step"], values)
+
+    def sync(self) -> None:
+        """Brings all lines from memory onto the disk, where a power cut leaves them.
+
+        Raises:
+            RunError: as `write`.
+        """
+        with self._told("onto the disk"):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file and the mirror."""
-        self._file.close()
-        if self._mirror is not None:
-            self._mirror.close()
+        """Closes the file and the mirror.
+
+        Raises:
+            RunError: as `write`, where no error was raised before.
+        """
+        try:
+            # What could not be written is still there to be, and fails once more.
+            with contextlib.suppress(OSError) if self._failed else self._told("to its end"):
+                self._file.close()
+        finally:
+            if self._mirror is not None:
+                self._mirror.close()
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failed = True
+            raise RunError(
+                f"{self._path} cannot be written {what} ({error.strerror or error}); make room "
+                "and run the same command again: it goes on from the last checkpoint"
+            ) from error
 
     def __enter__(self) -> MetricsLog:
         return self

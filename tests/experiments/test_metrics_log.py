@@ -1,10 +1,24 @@
 """The metrics log: whole lines, cut back to the checkpoint at a resume."""
 
 import json
+import os
+import resource
+import signal
 
 import pytest
 from byways.experiments import MetricsLog, RunError
 from byways.experiments.metrics_log import read_lines
+from tensorboardX.proto.event_pb2 import Event
+
+
+@pytest.fixture
+def full_disk():
+    """A function that lets no file grow beyond a size, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, before)
 
 
 def write(log, steps):
@@ -56,19 +70,105 @@ def test_tensorboard_mirrors_the_metrics(tmp_path):
     assert b"times/train/seconds" in events
 
 
-def test_a_full_disk_says_how_to_go_on(tmp_path):
-    class FullFile:
-        def write(self, _):
-            raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("resume_step", [0, 2])
+def test_only_steps_before_a_start_stay_in_tensorboard(tmp_path, resume_step):
+    folder = tmp_path / "tensorboard"
+    with MetricsLog(tmp_path / "metrics.jsonl", tensorboard=folder) as log:
+        write(log, [1, 2, 3])
+    (folder / "notes.txt").write_text("not ours")
+    with MetricsLog(tmp_path / "metrics.jsonl", resume_step, folder) as log:
+        write(log, range(resume_step + 1, 6))
+    kept = events_of(folder)
+    assert [event.step for event in kept if event.HasField("summary")] == (
+        [1, 2, 3, 3, 4, 5] if resume_step else [1, 2, 3, 4, 5]
+    )
+    # TensorBoard hides from this step on what came before the event.
+    hidden = [event.step for event in kept if event.HasField("session_log")]
+    assert hidden == ([3] if resume_step else [])
+    assert (folder / "notes.txt").exists()
 
-        def close(self):
-            pass
 
+def events_of(folder):
+    """Of all event files of a folder, in their order."""
+    found = []
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        data = path.read_bytes()
+        while data:
+            # A length of 8 bytes, its checksum of 4, the event, and its checksum.
+            length = int.from_bytes(data[:8], "little")
+            found.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return found
+
+
+def test_a_full_disk_says_how_to_go_on_and_then_closes(tmp_path, full_disk):
     log = MetricsLog(tmp_path / "metrics.jsonl")
-    log._file.close()
-    log._file = FullFile()
-    with pytest.raises(RunError, match=r"at step 1 .No space left on device.; make room"):
+    write(log, [1])
+    full_disk(150)
+    with pytest.raises(RunError, match=r"at step 2 .File too large.; make room"):
+        write(log, [2])
+    log.close()
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1]
+
+
+def test_a_full_disk_is_told_when_a_log_is_opened_again(tmp_path, full_disk):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path) as log:
+        write(log, [1, 2])
+    full_disk(10)
+    with pytest.raises(RunError, match=r"cannot be written for the steps from 3 .File too large"):
+        MetricsLog(path, resume_step=2)
+    assert len(read_lines(path)) == 2
+
+
+def test_a_first_failure_at_the_end_is_told(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    os.close(log._file.fileno())
+    with pytest.raises(RunError, match=r"cannot be written to its end .Bad file descriptor"):
+        log.close()
+
+
+def test_lines_are_brought_onto_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    with MetricsLog(tmp_path / "metrics.jsonl") as log:
         write(log, [1])
+        log.sync()
+    assert synced == [(tmp_path / "metrics.jsonl").stat().st_size]
+
+    def refuse(_):
+        raise OSError(5, "Input/output error")
+
+    log = MetricsLog(tmp_path / "metrics.jsonl", 1)
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(RunError, match="Input/output error"):
+        log.sync()
+    log.close()
+
+
+def test_training_goes_on_without_a_tensorboard_that_cannot_be_written(tmp_path, full_disk):
+    log = MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
+    full_disk(20_000)
+    many = {f"{number}": 1.0 for number in range(100)}
+
+    def lines():
+        # Events are twice as large.
+        for step in range(1, 13):
+            log.write(step, "validation", many)
+
+    with pytest.warns(UserWarning, match=r"tensorboard cannot be written .File too large"):
+        lines()
+    log.close()
+    assert len(read_lines(tmp_path / "metrics.jsonl")) == 12
+
+
+def test_a_tensorboard_that_cannot_be_opened_is_done_without(tmp_path):
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.warns(UserWarning, match=r"tensorboard cannot be written .File exists"):
+        log = MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
+    write(log, [1])
+    log.close()
+    assert len(read_lines(tmp_path / "metrics.jsonl")) == 1
 
 
 def test_a_line_of_another_shape_ends_the_lines(tmp_path):
