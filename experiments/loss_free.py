@@ -17,6 +17,7 @@ def balance_biases(
     after: Any,
     sums: dict[str, RoutingSums],
     routers: Callable[[str], MoeConfig],
+    trained: Any = None,
 ) -> Any:
     """Parameters with each router's bias moved from where it was before the step.
 
@@ -27,19 +28,23 @@ def balance_biases(
         after: those that the optimiser made.
         sums: of the whole batch, per sparse block.
         routers: of a block: `bias` is the rule, `bias_rate` the step; `none` changes nothing.
+        trained: the whole tree with True for what is trained, whose others stay; None is all.
     """
     moved = {block: sums[block] for block in sums if routers(block).bias != "none"}
     if not moved:
         return after
     old, new = flatten_dict(before), flatten_dict(after)
+    moves = flatten_dict(trained) if trained is not None else dict.fromkeys(old, True)
     for block, routed in moved.items():
         config = routers(block)
         # A block's name is a part of the path: of `image/encoderblock_1` both words.
         place = next(
             path
-            for path in old
+            for path in moves
             if path[-2:] == ("Router", "bias") and set(block.split("/")) <= set(path)
         )
+        if not moves[place]:
+            continue
         wanted = jnp.sum(routed.assigned, axis=0)
         new[place] = update_bias(old[place], wanted, rate=config.bias_rate, rule=config.bias)  # pyright: ignore
     return unflatten_dict(new)

@@ -96,7 +96,8 @@ class PathwaysStep:
         self.canon = jax.sharding.SingleDeviceSharding(devices[0])
         shapes = jax.eval_shape(lambda: initial_state(config, self.task, self.whole_optimizer))
         flat = flatten_dict(shapes["params"], sep="/")
-        mask = flatten_dict(trained_mask(shapes["params"], config.freeze), sep="/")
+        self.mask = trained_mask(shapes["params"], config.freeze)
+        mask = flatten_dict(self.mask, sep="/")
         self.places = {name: mask[name] for name in flat}
         self.blank = jax.eval_shape(lambda: self.task.blank(config.batch_size))
         args = (*self._sorted(flat), self.blank, jax.ShapeDtypeStruct((), jnp.int32))
@@ -129,7 +130,7 @@ class PathwaysStep:
             batched=config.optimizer.name == "muon",
         )
         self.gradient = self.lowered.value_and_grad(0)
-        self.rest = OnSlices(self._rest, donate=(0, 1, 2, 3, 4)).on(self.home)
+        self.rest = OnSlices(self._rest, donate=(0, 1, 2, 3)).on(self.home)
 
     def worth_apart(self) -> tuple[int, ...]:
         """Sparse layers that the cost model finds faster apart, by the counts of the last step."""
@@ -176,11 +177,10 @@ class PathwaysStep:
     def step(self, state: State, batch: dict[str, AnyArray]) -> tuple[State, AnyArray]:
         found = self.gradient(state["trained"], state["frozen"], batch, state["step"])
         (loss, (parts, sums)), grads = arrays(found)
-        trained, frozen = state["trained"], state["frozen"]
+        trained = state["trained"]
         apart = self._units(grads)
-        shared, kept, opt, counters, common, norm = self.rest(
+        shared, opt, counters, common, norm = self.rest(
             self._shared(trained),
-            self._shared(frozen),
             state["opt"],
             state["step"],
             state["interval"],
@@ -194,7 +194,7 @@ class PathwaysStep:
         )
         new = {
             "trained": shared | self._per_expert(experts.params),
-            "frozen": frozen | kept,
+            "frozen": state["frozen"],
             "opt": opt,
             "moments": experts.moments,
             "counts": experts.counts,
@@ -252,25 +252,18 @@ class PathwaysStep:
         key = jax.random.fold_in(jax.random.key(self.config.seed), step)
         return self.objective(params, batch, key)
 
-    def _rest(self, shared, frozen, opt, step, interval, grads, squares, parts, sums):
+    def _rest(self, shared, opt, step, interval, grads, squares, parts, sums):
         """The update of everything but the experts, and what the experts' needs of it."""
         tree = unflatten_dict(shared, sep="/")
         norm = jnp.sqrt(sum(squares) + sum(jnp.sum(jnp.square(g)) for g in grads.values()))
         updates, new_opt = self.shared_optimizer(tree).update(
             unflatten_dict(grads, sep="/"), opt, tree, across=Across(norm)
         )
-        new = flatten_dict(optax.apply_updates(tree, updates), sep="/")
-        moved = balance_biases(
-            unflatten_dict(frozen | shared, sep="/"),
-            unflatten_dict(frozen | new, sep="/"),
-            sums,
-            self.task.routers,
-        )
-        moved = flatten_dict(moved, sep="/")
+        new = optax.apply_updates(tree, updates)
+        moved = balance_biases(tree, new, sums, self.task.routers, self.mask)
         counters = with_step(step, interval, parts, sums, norm)
-        kept = {name: moved[name] for name in frozen}
-        found = {name: moved[name] for name in shared}
-        return found, kept, new_opt, counters, self.layout.common(opt), norm
+        common = self.layout.common(opt)
+        return flatten_dict(moved, sep="/"), new_opt, counters, common, norm
 
     def _optimizer_of(self, blocks: Blocks) -> Callable[[Any], Any]:
         base = make_optimizer(self.config.optimizer, self.config.steps, blocks)

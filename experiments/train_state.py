@@ -100,7 +100,7 @@ def prepare(config: Experiment) -> Training:
             lambda params: task.objective(moving(params), batch, key), has_aux=True
         )
         (loss, (parts, sums)), grads = gradient(state["params"])
-        return updated(task, optimizer, state, grads, parts, sums), loss
+        return updated(task, optimizer, state, grads, parts, sums, trained), loss
 
     inputs = tuple(jax.eval_shape(lambda: task.blank(1)))
 
@@ -154,17 +154,19 @@ def updated(
     grads: Any,
     parts: Parts,
     sums: Any,
+    trained: Any,
 ) -> State:
     """The canonical state after a step with such gradients.
 
     Args:
         parts, sums: of the objective that the gradients are of.
+        trained: as `whole_optimizer` gives it.
     """
     updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
     norm = optax.tree.norm(grads)
     params = optax.apply_updates(state["params"], updates)
     return {
-        "params": balance_biases(state["params"], params, sums, task.routers),
+        "params": balance_biases(state["params"], params, sums, task.routers, trained),
         "opt_state": opt_state,
         **with_step(state["step"], state["interval"], parts, sums, norm),
     }

@@ -140,7 +140,7 @@ class PartStep:
         loss, (named, sums) = self.exchange.loss(told)
         before = self.state.unpack(state)
         grads = self._of_all(self._gradients.unpack(total), before["params"])
-        after = updated(self.task, self.optimizer, before, grads, named, sums)
+        after = updated(self.task, self.optimizer, before, grads, named, sums, self._trained)
         return self.state.pack(after), loss
 
     def read_metrics(self, state: Packed) -> tuple[dict[str, Array], Packed]:
