@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import multiprocessing
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -68,7 +71,7 @@ class TrainStream:
             if not flags.is_parsed():
                 flags.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-            data = data.mp_prefetch(options)
+            data = data.mp_prefetch(options, _begin_worker)
         self._iterator = iter(data)
         self.cut = 0
         self.skipped = skipped
@@ -98,6 +101,22 @@ class TrainStream:
         close = getattr(self._iterator, "close", None)
         if close is not None:
             close()
+
+
+def _begin_worker(number: int, count: int) -> None:
+    """What a process that reads ahead does first; all of them do the same."""
+    del number, count
+    # A terminal's Ctrl-C reaches it too, while the trainer still wants batches for a last step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # Grain starts it by multiprocessing
+    threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+
+
+def _end_after(parent_ends: Callable[[], None]) -> None:
+    # Nobody else would end it: Grain's own loop waits for room in a queue that nobody reads.
+    parent_ends()
+    os._exit(1)
 
 
 class _Source:

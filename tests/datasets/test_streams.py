@@ -1,7 +1,12 @@
 """The pipelines: the contract of a batch, exact resume, masks of the last batch."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import byways.datasets as data
 import numpy as np
@@ -65,6 +70,37 @@ def test_a_worker_process_gives_the_same_batches_and_resumes(snapshots):
         stream.set_state(state)
         assert all(equal(next(stream), batch) for batch in expected[2:])
     stream.close()
+
+
+_INTERRUPTED = """
+import os, signal, sys, byways.datasets as data
+if __name__ == "__main__":
+    config = data.DataConfig(name="snapshots", data_dir=sys.argv[1], workers=1)
+    stream = data.make_train_stream(config, 4)
+    next(stream)
+    signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+    os.killpg(0, signal.SIGINT)
+    # More than are read ahead.
+    print(sum(1 for _ in zip(range(20), stream)), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_survives_an_interrupt_and_ends_with_its_parent(snapshots, tmp_path):
+    (tmp_path / "interrupted.py").write_text(_INTERRUPTED)
+    command = [sys.executable, "interrupted.py", str(snapshots)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=pipe, text=True, start_new_session=True
+    )
+    try:
+        # The worker writes there too, so that the end of it is the end of both.
+        printed, _ = process.communicate(timeout=120)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert printed.split() == ["interrupted", "20"]
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_seeds_differ():
