@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .config import DataConfig as DataConfig
     from .config import ImageDataConfig as ImageDataConfig
     from .contact_sheet import write_contact_sheet as write_contact_sheet
+    from .decoding import as_rgba as as_rgba
     from .emoji_art.licences import attribution as attribution
     from .emoji_art.sources import SourceError as SourceError
     from .evaluation_picture import picture as picture
@@ -77,6 +78,7 @@ _LAZY = {
     "Tokenizer": "tokenizer",
     "TrainBatches": "batches",
     "TrainStream": "streams",
+    "as_rgba": "decoding",
     "attribution": "emoji_art.licences",
     "batches_of_rows": "image_streams",
     "build": "building",

@@ -6,13 +6,13 @@ rounding: sizes, the corner of the crop, the filter, and how fractions become ui
 
 from __future__ import annotations
 
-import io
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageOps
 
+from .decoding import as_rgba
 from .emoji_art.render import on_white
 from .image_streams import fit_images
 
@@ -36,7 +36,7 @@ def picture(image: Any, size: int, resize: Resize = "crop") -> np.ndarray:
     if isinstance(image, np.ndarray):
         fitted = fit_images(image[None], size)[0]
         return np.repeat(fitted[..., None], 3, axis=2) if fitted.ndim == 2 else fitted
-    rgba = _decoded(image)
+    rgba = as_rgba(image)
     if resize == "crop":
         if rgba.size != (size, size):
             rgba = ImageOps.fit(rgba, (size, size), Image.Resampling.LANCZOS)
@@ -45,22 +45,6 @@ def picture(image: Any, size: int, resize: Resize = "crop") -> np.ndarray:
     if resize == "squash":
         return squashed(rgb, size)
     return _central(rgb, size) if resize == "central" else _short_side(rgb, size)
-
-
-def _decoded(image: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(image)) as opened:
-            if not opened.mode.startswith("I"):
-                return opened.convert("RGBA")
-            # Grey of 16 bits, which Pillow's own conversion clips at 255 instead of scaling.
-            grey = np.clip(np.asarray(opened), 0, 65535).astype(np.uint32)
-            clear = grey == opened.info.get("transparency", -1)
-    except Image.DecompressionBombError as error:
-        # No OSError of its own, and yet a picture that cannot be read.
-        raise OSError(str(error)) from error
-    small = ((grey + 128) // 257).astype(np.uint8)
-    alpha = np.where(clear, 0, 255).astype(np.uint8)
-    return Image.fromarray(np.stack([small, small, small, alpha], axis=-1))
 
 
 def squashed(pixels: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "S S 3"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import tempfile
@@ -15,12 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from .decoding import as_rgba
 from .emoji_art.render import on_white
 from .emoji_art.sources import default_cache
 from .records import Prepared, RecordError, image_keys
 
 _TEXT_KEYS = ("caption", "captions", "label", "text", "title")
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 # Decoded pixels are held in memory; beyond this a run would die late rather than early.
 _LARGEST_BYTES = 32 << 30
 
@@ -209,8 +209,7 @@ def _concept(row: dict[str, Any], texts: list[str]) -> Concept:
 
 
 def _fit(data: bytes, size: int) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        rgba = image.convert("RGBA")
+    rgba = as_rgba(data)
     if rgba.size != (size, size):
         rgba = ImageOps.fit(rgba, (size, size), Image.Resampling.LANCZOS)
     return np.array(rgba)

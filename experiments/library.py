@@ -294,10 +294,9 @@ def as_pixels(images: Any, side: int) -> np.ndarray:
 
 def _fit(image: Any, side: int) -> np.ndarray:
     """One image as (S, S, 3) uint8: centre-cropped to a square, resized, over white."""
-    if isinstance(image, str | Path):
-        with Image.open(image) as opened:
-            return _fit(opened.convert("RGBA"), side)
-    if not isinstance(image, Image.Image):
+    from ..datasets import as_rgba
+
+    if not isinstance(image, str | Path | Image.Image):
         array = np.asarray(image)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4):
             raise ValueError(
@@ -305,7 +304,7 @@ def _fit(image: Any, side: int) -> np.ndarray:
                 "(h, w, 4)"
             )
         image = Image.fromarray(array)
-    rgba = image.convert("RGBA")
+    rgba = as_rgba(image)
     if rgba.size != (side, side):
         rgba = ImageOps.fit(rgba, (side, side), Image.Resampling.LANCZOS)
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

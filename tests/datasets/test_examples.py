@@ -1,11 +1,13 @@
 """Rows that cannot be used, and the decoded copy."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from byways.datasets import DataConfig, RecordError, load_data, open_data
 from byways.datasets.examples import load_examples
+from PIL import Image
 
 
 def test_shapes_and_table(examples):
@@ -47,6 +49,25 @@ def test_an_image_that_does_not_decode(make_prepared, picture, tmp_path, broken)
     # A decoded copy made under `skip` does not hide the bad row from `error`.
     with pytest.raises(RecordError, match="Row 1"):
         load_examples(prepared, on_bad_image="error", cache=tmp_path / "c")
+
+
+def test_grey_of_16_bits_is_scaled_as_in_an_evaluation(make_prepared, tmp_path):
+    data = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)).save(data, "PNG")
+    prepared = open_data("snapshots", make_prepared([(data.getvalue(), "grey")]))
+    examples = load_examples(prepared, image_size=8, cache=tmp_path / "c")
+    assert (examples.rgba == [128, 128, 128, 255]).all()
+
+
+def test_an_image_of_too_many_pixels_goes_by_the_policy(
+    make_prepared, picture, tmp_path, monkeypatch
+):
+    images = [(picture((1, 2, 3), 8), "small"), (picture((1, 2, 3), 20), "large")]
+    prepared = open_data("snapshots", make_prepared(images))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(RecordError, match=r"Row 1 of train .* exceeds limit"):
+        load_examples(prepared, cache=tmp_path / "c")
+    assert load_examples(prepared, on_bad_image="skip", cache=tmp_path / "c").skipped == 1
 
 
 def test_an_empty_caption_goes_by_the_same_policy(make_prepared, picture, tmp_path):

@@ -68,6 +68,14 @@ def test_other_sizes_are_fitted_and_transparency_is_white(run):
     np.testing.assert_array_equal(run.embed_images([clear]), run.embed_images(white))
 
 
+def test_grey_of_16_bits_is_scaled(run, tmp_path):
+    deep = Image.fromarray(np.full((SIDE, SIDE), 128 * 257, np.uint16))
+    deep.save(tmp_path / "deep.png")
+    grey = np.full((2, SIDE, SIDE, 3), 128, np.uint8)
+    found = run.embed_images([deep, tmp_path / "deep.png"])
+    np.testing.assert_array_equal(found, run.embed_images(grey))
+
+
 def test_nothing_gives_no_rows(run):
     assert run.embed_images([]).shape == (0, 16)
     assert run.embed_texts([]).shape == (0, 16)
