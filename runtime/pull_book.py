@@ -66,6 +66,8 @@ class PullBook:
         """Over a pull that has begun."""
         with self._lock:
             self._pending[id(pull)] = pull
+            if pull.link and pull.link.broken is None:  # it may have been dropped just now
+                self._links.setdefault(pull.link.peer, pull.link)
             pull.on_arrival = self.arrived
             self._awake = pull.began + LINGER
         self._door.wake()
@@ -102,10 +104,19 @@ class PullBook:
                     pull.asked = now
                     asks.setdefault(link, []).append(pull)
         with self._lock:
-            links = list(self._links.values())
+            self._drop_idle()
+            links = dict.fromkeys([*self._links.values(), *asks])
         for link in links:
             self._talk(link, asks.get(link, ()), now)
         return STEP if pending or now < self._awake else None
+
+    def _drop_idle(self) -> None:
+        """Of a peer whose door is closed, and from which nothing comes, nothing is kept."""
+        busy = {pull.link for pull in self._pending.values()}
+        for peer, link in list(self._links.items()):
+            closed = link.line is not None and link.line.gone
+            if (closed or link.broken) and link not in busy and not any(link.finished.values()):
+                del self._links[peer]
 
     def close(self, error: BaseException) -> None:
         """Fails what is under way, after the door's thread has ended."""
@@ -176,9 +187,10 @@ class PullBook:
         if line is None:
             return
         if line.gone:
-            if link.gone_since is None:
-                link.gone_since = now
-            if now - link.gone_since >= LAST_BYTES:
+            if link.gone_since is None or now - link.gone_since > AGAIN:
+                # It may be the line alone: who is there answers by another.
+                link.gone_since, link.line, pull.asked = now, None, None
+            elif now - link.gone_since >= LAST_BYTES:
                 why = f"peer {link.peer} is gone ({line.gone}), {waited:.1f} s after {what} was "
                 self._break(link, PeerLost(why + "pulled"))
         elif line.waiting is not None and now - line.waiting > self._patience:
@@ -223,7 +235,7 @@ class PullBook:
     def _talk(self, link: Link, asks: Sequence[Pull], now: float) -> None:
         if link.line is None and not asks and not any(link.finished.values()):
             return
-        if link.line is None:
+        if link.line is None or link.line.gone:
             link.line = Line(self._door, link.peer.door, lambda told: self._told(link, told))
         with self._lock:
             finished, link.finished = link.finished, {"done": [], "release": []}
@@ -238,6 +250,7 @@ class PullBook:
     def _told(self, link: Link, told: dict[str, Any]) -> None:
         states = {int(identifier): str(state) for identifier, state in told["told"]}
         now = time.monotonic()
+        link.gone_since = None
         with self._lock:
             pending = [pull for pull in self._pending.values() if pull.link is link]
         for pull in pending:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import pickle
+import socket
 import threading
 import time
 
@@ -146,6 +147,54 @@ def test_the_consumer_releases(pair):
     assert there.stats().pinned == 0
     with pytest.raises(rt.TransferRefused, match="released"):
         here.pull(tickets[0]).result(20.0)
+
+
+def test_nothing_is_kept_of_peers_that_left():
+    def files():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    with rt.Transfers("here") as here:
+
+        def once():
+            with rt.Transfers("there") as there:
+                here.pull(there.offer(jnp.ones(5))[0]).result(20.0)
+                until(lambda: there.stats().taken == 1)
+            until(lambda: not here._pulls._links, 20.0)
+
+        once()
+        before = files()
+        for _ in range(3):
+            once()
+        until(lambda: files() <= before)
+        assert here.stats().peers_lost == 0
+
+
+def test_a_line_that_ended_is_no_peer_that_did():
+    def ends(link):
+        line = link.line
+        line._socket.shutdown(socket.SHUT_RDWR)
+        until(lambda: line.gone)
+
+    with (
+        rt.Transfers("here") as here,
+        rt.Transfers("there") as there,
+        socket.create_server(("127.0.0.1", 0)) as mute,
+    ):
+        (ticket,) = there.offer(jnp.ones(5))
+        # Whose door answers, and whose data port does not.
+        data = f"127.0.0.1:{mute.getsockname()[1]}"
+        peer = ticket.peer._replace(data=data)
+        here.release(rt.Ticket(7, peer, ticket.leaves))
+        until(lambda: here._pulls._links[peer].line is not None)
+        ends(here._pulls._links[peer])
+        pull = here.pull(rt.Ticket(ticket.identifier, peer, ticket.leaves))
+        until(lambda: pull.state == "open")  # asked by another line
+        pull.state = ""
+        ends(pull.link)
+        until(lambda: pull.state == "open")
+        assert pull.fault is None
+        assert here.stats().peers_lost == 0
 
 
 def test_awaiting_a_pull(pair):
