@@ -57,9 +57,8 @@ class Run(Slots):
             what an argument that is a future raises; a client's error if it has left.
         """
         plan, slots = self.plan, self._slots
-        for n in plan.donated:
-            if type(leaves[n]) is Value:
-                leaves[n].finish()
+        if plan.donated:
+            self._finish_users([leaves[n] for n in plan.donated])
         if self.system.recorder is not None:
             tell_given(self, leaves)
         moves = []
@@ -91,6 +90,7 @@ class Run(Slots):
         with self._lock:
             self._advance()
             if self._todo:
+                self.keep_in_mind([leaf._array if type(leaf) is Value else leaf for leaf in leaves])
                 client.runs.add(self)
         for n in plan.donated:
             if type(leaves[n]) is Value:
@@ -152,6 +152,22 @@ class Run(Slots):
         """An island is lost: what was on it is poison from now on. Never waits."""
         self._ill = True
         self.advance()
+
+    def _finish_users(self, leaves: Sequence[Any]) -> None:
+        """Sends all of the runs that were called before and need what this one takes over.
+
+        No lock is held: what another thread is sending is waited for.
+        """
+        arrays = []
+        for leaf in leaves:
+            if type(leaf) is Value:
+                leaf.finish()
+                leaf = leaf.array()
+            arrays.append(leaf)
+        for client in self.system.everyone():
+            for run in list(client.runs):
+                if run.may_use(arrays):
+                    run.finish()
 
     # Sending; all under the lock.
 
@@ -337,5 +353,6 @@ class Run(Slots):
         if done:
             self.client.runs.discard(self)
             self._holding.close()
+            self._given = ()
             # Emptied and not only let go: the frames of an exception that was kept refer to it.
             slots.clear()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .branches import Keeps
+import jax
+
+from .branches import Branches, Keeps, Sparse
 from .errors import IslandLost
 from .faults import bare, fault
 from .holding import Holding
@@ -26,6 +29,7 @@ class Slots(Sent):
         self._slots: list[Any] = plan.blank.copy()
         self._holding = Holding(plan, system.store, client)
         self._ill = False  # some slot holds an exception, or is on an island that was lost
+        self._given: Sequence[weakref.ref[Any]] = ()  # the arguments, while a read is waited for
 
     def _poisoned(self, step: Step) -> bool:
         poison = self._poison(step.inputs)
@@ -70,6 +74,20 @@ class Slots(Sent):
         others = sum(_has(other, array) for other in self._slots)
         return others == 1 == part.inputs.count(slot)
 
+    def keep_in_mind(self, given: Sequence[Any]) -> None:
+        """Arguments as they were passed: what is in the slots may be copies that share memory."""
+        self._given = [weakref.ref(leaf) for leaf in given if hasattr(leaf, "is_deleted")]
+
+    def may_use(self, arrays: Sequence[Any]) -> bool:
+        """Whether what is still to be sent may need one of these arrays.
+
+        Called without the lock, which somebody who sends this may have for long.
+        """
+        given = [ref() for ref in self._given]
+        held = [array for found in list(self._slots) for array in _within(found)]
+        wanted = {id(array) for array in arrays}
+        return any(id(array) in wanted for array in (*given, *held))
+
     def _used(self, shared: Sequence[int]) -> None:
         left, gone = self._holding.left, []
         for slot in shared:
@@ -88,3 +106,13 @@ class Slots(Sent):
 def _has(found: Any, array: Any) -> bool:
     """Whether what is in a slot is this array, or will need it."""
     return found is array or (isinstance(found, Keeps) and any(x is array for x in found.rows))
+
+
+def _within(found: Any) -> Iterable[Any]:
+    """The arrays that others may have, too, of what is in a slot."""
+    if isinstance(found, Keeps):
+        return found.rows
+    if isinstance(found, (Branches, Sparse)):
+        trees = found.trees if isinstance(found, Branches) else found
+        return jax.tree.leaves([*trees.values()])
+    return (found,)

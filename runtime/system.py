@@ -196,13 +196,13 @@ class Runtime:
 
     def _anew(self, island: Island) -> None:
         """Nothing is in flight on an island, and no client has had a share of it."""
-        for client in self._everyone():
+        for client in self.everyone():
             client.finish.pop(island.name, None)
         self.schedulers[island.name] = self._scheduler(island)
 
     def _finish(self) -> None:
         """Waits until all that was called has been sent and has ended."""
-        for client in self._everyone():
+        for client in self.everyone():
             for run in list(client.runs):
                 run.finish()
         self.drain()
@@ -213,7 +213,7 @@ class Runtime:
         tell_all(self._to_tell, name)
 
     def _lose_what_was_there(self) -> None:
-        for client in self._everyone():
+        for client in self.everyone():
             for run in list(client.runs):
                 run.lose()
             for ref in list(client.values.values()):
@@ -244,7 +244,7 @@ class Runtime:
 
     def poll(self) -> None:
         """Sends what has become possible; never waits for work."""
-        for client in self._everyone():
+        for client in self.everyone():
             client.advance_others()
 
     def settle(self) -> None:
@@ -259,13 +259,14 @@ class Runtime:
 
     def close(self) -> None:
         """All clients leave; nothing of theirs is held any more. May be called twice."""
-        for client in self._everyone():
+        for client in self.everyone():
             client.close()
         self.drain()
         if self._watchdog is not None:
             self._watchdog.stop()
 
-    def _everyone(self) -> list[Client]:
+    def everyone(self) -> list[Client]:
+        """All clients, of all threads."""
         return [*list(self.clients.values()), self.default]
 
     def next_number(self) -> int:

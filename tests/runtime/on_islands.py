@@ -17,6 +17,7 @@ ANYWHERE = frozenset(
         "bad_programs",
         "collectives",
         "dispatch",
+        "donation",
         "drawing",
         "errors",
         "gates",
