@@ -264,7 +264,9 @@ class Residents:
                 return
             self._wishes.extend(wish for wish in wishes if wish[0] not in self._book.entries)
             if self._wishes and self._worker is None:
-                self._worker = threading.Thread(target=self._work, daemon=True)
+                self._worker = threading.Thread(
+                    target=self._work, name="byways residents", daemon=True
+                )
                 self._worker.start()
 
     def _work(self) -> None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .scheduler import GangScheduler
 
 
+# How the names of threads begin that let go of nothing by themselves: the runtime's, Ray's, and
+# those that Python did not start.
+SERVANTS = ("byways", "ray_", "Dummy-")
+
+
 class Store:
     """Accounts of bytes.
 
@@ -74,7 +79,8 @@ class Store:
         """Waits until `need` bytes fit the island's budget, and counts them.
 
         Raises:
-            StoreFull: they never will, or nothing was released for too long.
+            StoreFull: they never will, or nothing was released for too long; at once where only
+                this thread could release anything.
         """
         if self.budget is None:
             self.note(island.name, run.client.name, need)
@@ -97,7 +103,7 @@ class Store:
             # Runs of its own that wait at a read may drop something, too.
             if scheduler.wait_oldest() or run.client.advance_others(run):
                 continue
-            if not others or time.monotonic() > end:
+            if time.monotonic() > end or not (others or _in_company()):
                 raise StoreFull(
                     f"node {node!r} needs {need:,} bytes of island {island.name!r}, whose budget "
                     f"is {self.budget:,} and of which are held {self.holders(island.name)}: "
@@ -115,3 +121,9 @@ class Store:
             held[client] += change
             if not held[client]:
                 del held[client]
+
+
+def _in_company() -> bool:
+    """Whether there is another thread, which may hold values and release them."""
+    me = threading.current_thread()
+    return any(t is not me and not t.name.startswith(SERVANTS) for t in threading.enumerate())

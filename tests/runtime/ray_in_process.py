@@ -20,7 +20,7 @@ class Near:
     def __init__(self, name, host):
         self.name, self.host, self.dead = name, host, threading.Event()
         self.messages = queue.SimpleQueue()
-        threading.Thread(target=self._run, daemon=True).start()
+        threading.Thread(target=self._run, name=f"byways near {name}", daemon=True).start()
 
     def send(self, *message):
         self.messages.put(pickle.dumps(message))

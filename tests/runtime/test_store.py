@@ -31,6 +31,12 @@ def part(system):
     return system.virtual_devices().add_slice(1)
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """No other thread, whatever earlier tests have left."""
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread()])
+
+
 def make(part, kib, name="make"):
     """A computation of so many KiB."""
     return rt.computation(lambda x: jnp.tile(x, kib), part, name=name)
@@ -89,6 +95,7 @@ def test_more_than_the_whole_budget(system, part):
     assert other(X).result().shape == (256,)
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_budget_that_is_held_by_oneself(system, part):
     eight = make(part, 8, name="eight")
     kept = eight(X)
@@ -99,6 +106,34 @@ def test_a_budget_that_is_held_by_oneself(system, part):
     assert isinstance(caught.value, MemoryError)
     kept.release()
     assert eight(X).result().shape == (2048,)
+
+
+def test_waiting_for_what_another_thread_releases(system, part):
+    """It is of the same client, and has not called anything."""
+    eight = make(part, 8)
+    kept = eight(X)
+    kept.result()
+    threading.Timer(0.2, kept.release).start()
+    assert eight(X).result().shape == (2048,)
+    assert kept.done()
+
+
+def test_nobody_waits_for_threads_of_the_runtime(monkeypatch):
+    """They live as long as it, and release nothing: the patience would be spent in vain."""
+    ended = threading.Event()
+    names = ("byways far", "ray_print_logs")
+    servants = [threading.Thread(target=ended.wait, name=name, daemon=True) for name in names]
+    with rt.Runtime(memory_budget=12 * KIB, patience=600.0) as system:
+        for servant in servants:
+            servant.start()
+        everyone = [threading.current_thread(), *servants]
+        monkeypatch.setattr(threading, "enumerate", lambda: everyone)
+        eight = make(system.virtual_devices().add_slice(1), 8)
+        kept = eight(X)
+        with pytest.raises(rt.StoreFull):
+            eight(X).result()
+        ended.set()
+        kept.release()
 
 
 def test_waiting_for_what_another_client_releases(system, part):
@@ -213,6 +248,7 @@ def test_a_failed_run_holds_nothing(system, part):
     assert system.store.live() == 0
 
 
+@pytest.mark.usefixtures("alone")
 def test_what_conditional_nodes_will_make_waits_for_room(system, part):
     switch = rt.switch(lambda w, rows: rows * w, part, jnp.ones(()), 2)
     weights = rt.Branches([jnp.float32(1), jnp.float32(2)])
