@@ -9,6 +9,7 @@ that a kill or a full disk at any moment leaves the last good one whole.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Mapping
@@ -210,12 +211,17 @@ class Checkpoints:
             files = describe_files(self._path(step))
             dataclasses.replace(manifest, files=files).write(self._manifest(step))
         except Exception as error:
-            self._remove(step)
-            self._remove_temporary()
+            # Before the clean-up, which may fail by the same.
+            self._rejected.add(step)
             self._failure = self._not_saved(step, error)
+            with contextlib.suppress(OSError):
+                self._remove(step)
+                self._remove_temporary()
             return
         self._rejected.discard(step)
-        self._prune()
+        # What cannot be removed now is tried again after the next save.
+        with contextlib.suppress(OSError):
+            self._prune()
 
     def _prune(self) -> None:
         manifests = self._manifests()
@@ -296,12 +302,15 @@ class Checkpoints:
         return restored["params"]
 
     def _not_saved(self, step: int, error: Exception) -> CheckpointError:
-        last = self.last_step()
-        kept = (
-            f"the last good checkpoint is step {last} ({self._path(last)})"
-            if last is not None
-            else "there is no earlier checkpoint"
-        )
+        try:
+            last = self.last_step()
+            kept = (
+                f"the last good checkpoint is step {last} ({self._path(last)})"
+                if last is not None
+                else "there is no earlier checkpoint"
+            )
+        except OSError as also:
+            kept = f"nor can {self._folder} be read ({_first_line(also)})"
         return CheckpointError(
             f"the checkpoint of step {step} could not be saved ({_first_line(error)}); {kept}. "
             "Make room and run the same command again to go on from there"

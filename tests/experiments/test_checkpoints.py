@@ -267,6 +267,45 @@ def test_a_failing_background_save_leaves_the_last_good_one(open_checkpoints, mo
     assert (restored.step, restored.rejected) == (1, [])
 
 
+def refused(*_):
+    raise OSError(30, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("also", "kept"),
+    [("_remove", "the last good checkpoint is step 1"), ("_manifests", "nor can .* be read")],
+)
+def test_a_failed_save_is_told_whatever_its_clean_up_meets(
+    open_checkpoints, monkeypatch, also, kept
+):
+    saved = open_checkpoints(keep_last=1)
+    saved.save(1, make_state(1))
+    saved.wait()
+
+    def fail(*_):
+        monkeypatch.setattr(saved, also, refused)
+        refused()
+
+    monkeypatch.setattr("byways.experiments.checkpoints.describe_files", fail)
+    saved.save(2, make_state(2))
+    with pytest.raises(CheckpointError, match=rf"step 2 could not be saved .*Read-only.*{kept}"):
+        saved.wait()
+
+
+def test_a_good_save_is_good_though_older_ones_cannot_be_removed(open_checkpoints, monkeypatch):
+    saved = open_checkpoints(keep_last=1, keep_best=0)
+    saved.save(1, make_state(1))
+    saved.wait()
+    with monkeypatch.context() as patched:
+        patched.setattr(saved, "_remove_temporary", refused)
+        saved.save(2, make_state(2))
+        saved.wait()
+    assert saved.last_step() == 2
+    saved.save(3, make_state(3))
+    saved.wait()
+    assert sorted(path.name for path in saved.path(3).parent.iterdir()) == ["3", "3.json"]
+
+
 def test_a_write_that_the_system_refuses_leaves_the_last_good_one(open_checkpoints):
     # A limit on file sizes makes the kernel refuse Orbax's own background writes, as a full
     # disk does (there ENOSPC, here EFBIG), and needs no root.
