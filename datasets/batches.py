@@ -13,6 +13,7 @@ from .augment import Sprites, augment
 from .captions import draw_caption, may_mirror, names_a_side, training_concepts
 from .config import DataConfig
 from .examples import Examples
+from .records import RecordError, check_trainable
 from .scenes import Scenes
 from .tokenizer import Tokenizer
 
@@ -35,7 +36,8 @@ class TrainBatches:
         seed: of the stream.
 
     Raises:
-        ValueError: no training rows, or a batch size or share out of range.
+        RecordError: no training rows.
+        ValueError: a batch size or share out of range.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TrainBatches:
             raise ValueError(f"batch_size is {batch_size}, and must be at least 1.")
         if not 0 <= config.scenes_share <= 1:
             raise ValueError(f"scenes_share is {config.scenes_share}, and must lie in [0, 1].")
+        check_trainable(examples.split.tolist())
         self._tokenizer, self._config, self._seed = tokenizer, config, seed
         share = 1.0 if config.name == "emoji_scenes" else config.scenes_share
         self._scenes_each = round(batch_size * share)
@@ -63,7 +66,7 @@ class TrainBatches:
             and (c.is_object or not config.objects_only)
         ]
         if not train:
-            raise ValueError("There is no row to train on in the split `train`.")
+            raise RecordError("There is no row to train on in the split `train`.")
         rows = np.array(train, np.int64)
         order = np.argsort(examples.concept[rows], kind="stable")
         self._rows = rows[order]

@@ -194,7 +194,11 @@ def _rows(
 ) -> Iterator[SplitRow]:
     for number, row in enumerate(prepared.rows(split, decode=False)):
         labels = () if label is None else tuple(int(one) for one in np.atleast_1d(row[label]))
-        captions = () if caption is None else _captions(row, caption)
+        try:
+            captions = () if caption is None else _captions(row, caption)
+        except UnicodeDecodeError as error:
+            where = f"row {number} of {split} in {prepared.folder}"
+            raise RecordError(f"{where} does not parse ({error}).") from error
         name = str(row.get("id") or f"{split}/{number}")
         text = row[_LABEL].strip() if named else None
         # A class that is not known is -1 in TFDS; one that is named twice is one right answer.

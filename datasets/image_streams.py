@@ -11,6 +11,7 @@ from PIL import Image
 from .batches import Batch
 from .config import ImageDataConfig
 from .labelled import LabelledImages, open_images
+from .records import RecordError, check_trainable
 from .streams import TrainStream
 
 
@@ -60,7 +61,8 @@ class ImageBatches:
         image_size: S.
 
     Raises:
-        ValueError: no training rows, or a batch size, image size or shift out of range.
+        RecordError: no training rows.
+        ValueError: a batch size, image size or shift out of range.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class ImageBatches:
                 f"shift is {config.shift} pixels; it must be from 0 to below the image size,"
                 f" {image_size}."
             )
+        check_trainable(data.splits)
         rows = data.rows("train")
         if len(rows) == 0:
-            raise ValueError("There is no row to train on in the split `train`.")
+            raise RecordError("There is no row to train on in the split `train`.")
         self._data = data
         self._rows = rows
         self._config = config

@@ -12,13 +12,16 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .emoji_art.build import CHECKSUMS, shipped_dir
 from .openclipart import NAME as OPENCLIPART
 from .openclipart import data_folder
+
+# What reading JSON of another shape than expected raises.
+_WRONG_SHAPE = (AttributeError, KeyError, TypeError, ValueError)
 
 
 class RecordError(RuntimeError):
@@ -44,10 +47,19 @@ class Prepared:
     fingerprint: str
 
     def features(self) -> Any:
-        """The TFDS features of a row (imports TFDS, but not TensorFlow)."""
+        """The TFDS features of a row (imports TFDS, but not TensorFlow).
+
+        Raises:
+            RecordError: `features.json` is missing or corrupt.
+        """
         import tensorflow_datasets as tfds
 
-        return tfds.builder_from_directory(str(self.folder)).info.features
+        try:
+            return tfds.builder_from_directory(str(self.folder)).info.features
+        except Exception as error:  # the library raises several kinds, by what broke
+            path = self.folder / "features.json"
+            reason = f"cannot be read ({error})" if path.is_file() else "is missing"
+            raise RecordError(_mend(path, reason, self.name)) from error
 
     def raw(self, split: str) -> Iterator[bytes]:
         """Serialised rows of a split, in order.
@@ -83,7 +95,8 @@ class Prepared:
             decode: images as arrays; False leaves them as encoded bytes.
 
         Raises:
-            RecordError: as `raw`, or a row that does not parse.
+            RecordError: as `raw` and `features`, or a row that does not parse, or whose text is
+                not UTF-8.
         """
         import tensorflow_datasets as tfds
 
@@ -92,10 +105,11 @@ class Prepared:
         for number, data in enumerate(self.raw(split)):
             try:
                 row = features.deserialize_example_np(data, decoders=skip)
+                plain = {key: _plain(value, key in skip) for key, value in row.items()}
             except Exception as error:
                 where = f"row {number} of {split} in {self.folder}"
                 raise RecordError(f"{where} does not parse ({error}).") from error
-            yield {key: _plain(value, key in skip) for key, value in row.items()}
+            yield plain
 
 
 def _plain(value: Any, keep_bytes: bool) -> Any:
@@ -160,24 +174,44 @@ def open_folder(folder: Path) -> Prepared:
             f"{folder} is prepared as {info.get('fileFormat') or 'tfrecord'}, and only ArrayRecord"
             " is read. Prepare it again with file_format='array_record'."
         )
-    splits, files = {}, {}
-    for split in info["splits"]:
-        shards = split.get("shardLengths", [])
-        splits[split["name"]] = sum(int(n) for n in shards)
+    try:
+        own = str(info["name"])
+        shards = {
+            str(split["name"]): [int(rows) for rows in split.get("shardLengths", [])]
+            for split in info["splits"]
+        }
+    except _WRONG_SHAPE as error:
+        reason = f"is corrupt: not what TFDS writes ({error!r})"
+        raise RecordError(_mend(folder / "dataset_info.json", reason, name)) from error
+    files = {}
+    for split, rows in shards.items():
         paths = [
-            folder / f"{info['name']}-{split['name']}.array_record-{i:05d}-of-{len(shards):05d}"
-            for i in range(len(shards))
+            folder / f"{own}-{split}.array_record-{i:05d}-of-{len(rows):05d}"
+            for i in range(len(rows))
         ]
         for path in paths:
             if not path.is_file():
                 raise RecordError(_mend(path, "is missing", name))
-        files[split["name"]] = tuple(paths)
+        files[split] = tuple(paths)
     if not sums:
         stats = [
             (p.name, p.stat().st_size, p.stat().st_mtime_ns) for v in files.values() for p in v
         ]
         sums = repr((str(folder), stats)).encode()
-    return Prepared(folder, info["name"], splits, files, hashlib.sha256(sums).hexdigest())
+    splits = {split: sum(rows) for split, rows in shards.items()}
+    return Prepared(folder, own, splits, files, hashlib.sha256(sums).hexdigest())
+
+
+def check_trainable(splits: Iterable[str]) -> None:
+    """Raises:
+    RecordError: none of a data set's splits is `train`.
+    """
+    there = sorted(set(splits))
+    if "train" not in there:
+        raise RecordError(
+            f"The data set has no split `train` to learn from; it has {', '.join(there) or 'none'}."
+            " Name another one, or prepare this one with such a split."
+        )
 
 
 def _verify(folder: Path, name: str) -> bytes:
@@ -189,29 +223,37 @@ def _verify(folder: Path, name: str) -> bytes:
         if not target.is_file():
             raise RecordError(_mend(target, "is missing", name))
         data = target.read_bytes()
-        if len(data) != expected["bytes"]:
-            reason = f"is corrupt: {len(data)} bytes, where {expected['bytes']} are expected"
+        try:
+            size, sha256 = expected["bytes"], expected["sha256"]
+        except _WRONG_SHAPE as error:
+            reason = f"is corrupt: not a size and a SHA-256 of {file}"
+            raise RecordError(_mend(path, reason, name)) from error
+        if len(data) != size:
+            reason = f"is corrupt: {len(data)} bytes, where {size} are expected"
             raise RecordError(_mend(target, reason, name))
-        if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+        if hashlib.sha256(data).hexdigest() != sha256:
             reason = f"is corrupt: its SHA-256 is not the one in {CHECKSUMS}"
             raise RecordError(_mend(target, reason, name))
     return path.read_bytes()
 
 
-def _json(path: Path, name: str) -> Any:
+def _json(path: Path, name: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise RecordError(_mend(path, "is missing", name)) from error
     except ValueError as error:
         raise RecordError(_mend(path, f"is corrupt ({error})", name)) from error
+    if not isinstance(found, dict):
+        raise RecordError(_mend(path, f"is corrupt: {type(found).__name__}, no object", name))
+    return found
 
 
 def _mend(path: Path, reason: str, name: str) -> str:
     if name == "emoji_art":
         mend = (
             "Restore it (`git checkout -- datasets/emoji_art/data`, or reinstall byways), or build"
-            " anew with `byways data build emoji_art --out DIR` and set `data_dir` to DIR."
+            " anew with `byways data build emoji_art --output DIR` and set `data_dir` to DIR."
         )
     elif name == OPENCLIPART:
         mend = "Remove its folder and build it again with `byways data build openclipart`."

@@ -110,6 +110,7 @@ class Fed:
 
     def __init__(self, features, rows):
         image = tfds.features.Image(encoding_format="png")
+        self.folder = "fed"
         self._features = tfds.features.FeaturesDict({"image": image, **features})
         self._rows = [{"image": b"", **row} for row in rows]
         self.splits = {"test": len(rows)}
@@ -148,6 +149,13 @@ def test_a_text_label_is_the_label_whatever_the_captions_are(monkeypatch):
     number = {"label": tfds.features.Scalar(np.int64)}
     split, _ = opened(monkeypatch, number, {"label": 3})
     assert (split.text_labelled, split.captioned) == (False, False)
+
+
+def test_captions_that_are_not_utf8_name_their_row(monkeypatch):
+    captions = tfds.features.Sequence({"text": tfds.features.Text()})
+    rows = [{"captions": {"text": [text]}} for text in (b"tea", b"\xffea")]
+    with pytest.raises(data.RecordError, match=r"row 1 of test in fed does not parse .*utf-8"):
+        opened(monkeypatch, {"captions": captions}, *rows)
 
 
 def test_a_label_given_twice_is_one_right_answer(monkeypatch):

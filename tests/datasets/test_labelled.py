@@ -226,3 +226,11 @@ def test_a_prepared_set_is_read_by_name(tmp_path, snapshots):
     assert batch["image"][:, 3, 3].tolist() == [[i, 0, 255] for i in range(4)]
     with pytest.raises(data.RecordError, match="no class labels"):
         data.open_images("snapshots", snapshots)
+
+
+def test_a_set_without_training_rows_is_not_trained_on():
+    images = data.LabelledImages(
+        np.zeros((1, 8, 8), np.uint8), np.zeros(1, np.int32), ("a",), {"test": np.arange(1)}
+    )
+    with pytest.raises(data.RecordError, match="no split `train` to learn from; it has test"):
+        data.ImageBatches(images, data.ImageDataConfig(), 1)

@@ -1,10 +1,11 @@
 """A prepared data set is found by name, and a damaged one says which file and how to mend it."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from byways.datasets import RecordError, open_data
+from byways.datasets import DataConfig, RecordError, load_data, make_train_stream, open_data
 from byways.datasets.emoji_art.build import shipped_dir
 from byways.datasets.records import open_folder
 
@@ -52,7 +53,7 @@ def test_an_empty_data_dir_says_so(tmp_path: Path):
 
 def test_a_missing_record_file_is_named(copy: Path):
     (copy / "emoji_art" / "1.0.0" / TRAIN).unlink()
-    with pytest.raises(RecordError, match=f"{TRAIN} is missing.*byways data build emoji_art"):
+    with pytest.raises(RecordError, match=f"{TRAIN} is missing.*data build emoji_art --output"):
         open_data("emoji_art", copy)
 
 
@@ -94,3 +95,75 @@ def test_another_file_format_is_refused(snapshots: Path):
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(RecordError, match="prepared as tfrecord"):
         open_folder(info.parent)
+
+
+def _is_list(info: dict) -> list:
+    return [info]
+
+
+def _has_no_splits(info: dict) -> dict:
+    return {key: value for key, value in info.items() if key != "splits"}
+
+
+def _has_words_for_rows(info: dict) -> dict:
+    return {**info, "splits": [{"name": "train", "shardLengths": ["many"]}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_is_list, "is corrupt: list, no object"),
+        (_has_no_splits, "not what TFDS writes .KeyError.'splits'"),
+        (_has_words_for_rows, "not what TFDS writes .ValueError.*'many'"),
+    ],
+)
+def test_an_info_of_another_shape_is_named(snapshots: Path, change, message):
+    path = snapshots / "snapshots" / "1.0.0" / "dataset_info.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(RecordError, match=rf"dataset_info\.json .*{message}"):
+        open_data("snapshots", snapshots)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[]", "list, no"), ('{"features.json": 3}', "size")]
+)
+def test_checksums_of_another_shape_are_named(snapshots: Path, text, message):
+    (snapshots / "snapshots" / "1.0.0" / "checksums.json").write_text(text)
+    with pytest.raises(RecordError, match=rf"checksums\.json is corrupt: .*{message}"):
+        open_data("snapshots", snapshots)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", None])
+def test_damaged_features_are_named(snapshots: Path, text):
+    path = snapshots / "snapshots" / "1.0.0" / "features.json"
+    path.unlink() if text is None else path.write_text(text)
+    reason = "is missing" if text is None else "cannot be read"
+    with pytest.raises(RecordError, match=rf"features\.json {reason}.* Prepare snapshots again"):
+        load_data(DataConfig(name="snapshots", data_dir=str(snapshots)))
+
+
+@pytest.mark.parametrize("policy", ["skip", "error"])
+def test_text_that_is_not_utf8_names_its_row(snapshots: Path, policy):
+    from array_record.python import array_record_module
+
+    prepared = open_data("snapshots", snapshots)
+    rows = [row.replace(b"a lamp", b"a \xffamp") for row in prepared.raw("train")]
+    (path,) = prepared.files["train"]
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    for row in rows:
+        writer.write(row)
+    writer.close()
+    config = DataConfig(name="snapshots", data_dir=str(snapshots), on_bad_image=policy)
+    with pytest.raises(RecordError, match=r"row 3 of train .* does not parse .*utf-8"):
+        load_data(config)
+
+
+def test_a_set_without_training_rows_is_not_trained_on(snapshots: Path):
+    folder = snapshots / "snapshots" / "1.0.0"
+    (path,) = folder.glob("*.array_record-*")
+    path.rename(folder / path.name.replace("train", "test"))
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace('"train"', '"test"'))
+    config = DataConfig(name="snapshots", data_dir=str(snapshots))
+    with pytest.raises(RecordError, match="no split `train` to learn from; it has test"):
+        make_train_stream(config, 2)
