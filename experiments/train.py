@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .checkpoints import Checkpoints
@@ -54,8 +55,8 @@ def train(
 
     Raises:
         ConfigError: the config's parts do not fit together.
-        RunError: the folder is another run's, finished, or in use; the loss is not finite; islands
-            cannot be had, or are lost again and again.
+        RunError: the folder is another run's, finished, or in use; the loss or a parameter is not
+            finite; islands cannot be had, or are lost again and again.
         CheckpointError: nothing whole to resume from, or a checkpoint could not be saved.
         WeightsError: a folder of `config.init` is damaged, or is another model's.
         Interrupted: Ctrl-C; the run was saved first.
@@ -125,8 +126,10 @@ def _train(
             )
             loop.run(state, data, first)
     finally:
-        log.close()
-        checkpoints.close()
+        try:
+            log.close()
+        finally:
+            checkpoints.close()
 
 
 class _Loop:
@@ -154,8 +157,8 @@ class _Loop:
     def run(self, state: State, data: Any, first: int) -> None:
         config, batches = self.config, iter(data)
         last_line, since, waited = first - first % config.log_every, time.perf_counter(), 0.0
-        score = None
         for step in range(first + 1, config.steps + 1):
+            score = None
             asked = time.perf_counter()
             batch = _next(batches, step)
             waited += time.perf_counter() - asked
@@ -189,7 +192,10 @@ class _Loop:
             self.progress.advance(step)
             if step == config.steps or (config.eval_every and step % config.eval_every == 0):
                 began = time.perf_counter()
-                metrics = self.validation.scores(self.training.params(state))
+                params = self.training.params(state)
+                self.check_params(step, batch["id"], params)
+                metrics = self.validation.scores(params)
+                del params
                 score = metrics.get(self.validation.headline)
                 took = time.perf_counter() - began
                 self.log.write(step, "validation", metrics, {"seconds": took})
@@ -197,11 +203,12 @@ class _Loop:
                 since += took
             stop = self.interrupts.requested
             if stop or step == config.steps or step % config.checkpoint.every == 0:
-                self.check_losses(leave=0)
                 canonical = self.training.canonical(state)
+                self.check_params(step, batch["id"], canonical["params"])
+                # A power cut must not leave the checkpoint and take the lines before it.
+                self.log.sync()
                 self.checkpoints.save(step, canonical, {"data": data.get_state()}, score)
                 del canonical
-                score = None
             if stop and step < config.steps:
                 self.checkpoints.wait()
                 raise Interrupted(
@@ -219,18 +226,36 @@ class _Loop:
         while len(self.pending) > leave:
             step, rows, loss = self.pending.popleft()
             value = float(jax.device_get(loss))
-            if math.isfinite(value):
-                continue
-            self.checkpoints.wait()
-            last = self.checkpoints.last_step()
-            good = "none was saved yet"
-            if last is not None:
-                good = f"step {last} ({self.checkpoints.path(last)})"
-            raise RunError(
-                f"the loss is {value} at step {step}; rows of the batch: {rows.tolist()}; last "
-                f"good checkpoint: {good}. Lower --optimizer.lr, clip harder with "
-                "--optimizer.clip, or look at those rows, and train into a new folder"
-            )
+            if not math.isfinite(value):
+                raise self.diverged(f"the loss is {value} at step {step}", rows)
+
+    def check_params(self, step: int, rows: np.ndarray, params: Any) -> None:
+        """Looks at what a step made: its loss is of before, and its gradient may be another.
+
+        Raises:
+            RunError: as `check_losses`, or a parameter is not finite.
+        """
+        self.check_losses(leave=0)
+        if not _all_finite(params):
+            raise self.diverged(f"the parameters are not all finite after step {step}", rows)
+
+    def diverged(self, what: str, rows: np.ndarray) -> RunError:
+        self.checkpoints.wait()
+        last = self.checkpoints.last_step()
+        good = "none was saved yet"
+        if last is not None:
+            good = f"step {last} ({self.checkpoints.path(last)})"
+        return RunError(
+            f"{what}; rows of the batch: {rows.tolist()}; last good checkpoint: {good}. Lower "
+            "--optimizer.lr, clip harder with --optimizer.clip, or look at those rows, and train "
+            "into a new folder"
+        )
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.array([jnp.isfinite(x).all() for x in floats]).all()
 
 
 def _next(batches: Iterator[dict[str, np.ndarray]], step: int) -> dict[str, np.ndarray]:

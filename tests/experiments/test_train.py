@@ -208,6 +208,97 @@ def test_nan_names_step_rows_and_last_checkpoint(tmp_path, monkeypatch):
     assert final_params(run)[0] == 3
 
 
+def diverging(**changes):
+    """A first update of kernels beyond float32, of a loss that is sound."""
+    optimizer = dataclasses.replace(TINY.optimizer, lr=1e30, weight_decay=1e30)
+    return dataclasses.replace(TINY, optimizer=optimizer, **changes)
+
+
+DROPLESS = dataclasses.replace(
+    TINY.model, moe=dataclasses.replace(TINY.model.moe, capacity_factor=None)
+)
+DIVERGING = {
+    "saved": diverging(checkpoint=dataclasses.replace(TINY.checkpoint, every=1)),
+    "evaluated": diverging(eval_every=1),
+    "by pathways": diverging(steps=1, model=DROPLESS, execution="pathways"),
+    "over islands": diverging(steps=1, islands=2),
+}
+
+
+@pytest.mark.parametrize("case", DIVERGING)
+def test_parameters_that_are_not_finite_are_neither_saved_nor_scored(tmp_path, case):
+    run = tmp_path / "run"
+    pattern = r"parameters are not all finite after step 1; rows of the batch: \[\d+, .*: none was"
+    with pytest.raises(RunError, match=pattern):
+        train(DIVERGING[case], run, cluster="local" if case == "over islands" else None)
+    assert not list(run.glob("checkpoints/*"))
+    assert not (run / "status.json").exists()
+    assert all(line["kind"] == "train" for line in lines(run))
+
+
+def test_parameters_that_are_not_finite_leave_the_last_good_checkpoint(tmp_path, monkeypatch):
+    def poisoned(config, _):
+        ready = prepare(config)
+
+        def step(state, batch):
+            number = int(state["step"])
+            state, loss = ready.step(state, batch)
+            if number + 1 == 6:
+                state["params"] = jax.tree.map(lambda x: x * np.inf, state["params"])
+            return state, loss
+
+        return dataclasses.replace(ready, step=step)
+
+    monkeypatch.setattr(trainer, "prepare", poisoned)
+    run = tmp_path / "inf"
+    with pytest.raises(RunError, match=r"after step 6; .* last good checkpoint: step 3 \("):
+        train(TINY, run)
+    assert final_params(run)[0] == 3
+
+
+def test_a_checkpoint_has_the_score_of_its_own_step_and_follows_its_lines(tmp_path, monkeypatch):
+    told = []
+    sync, save = trainer.MetricsLog.sync, trainer.Checkpoints.save
+    monkeypatch.setattr(trainer.MetricsLog, "sync", lambda log: (told.append("sync"), sync(log))[1])
+    monkeypatch.setattr(
+        trainer.Checkpoints,
+        "save",
+        lambda to, step, *rest: (told.append(step), save(to, step, *rest))[1],
+    )
+    keep = dataclasses.replace(TINY.checkpoint, keep_last=9)
+    train(dataclasses.replace(TINY, eval_every=2, checkpoint=keep), tmp_path / "run")
+    assert told == ["sync", 3, "sync", 6, "sync", 8]
+    scores = {
+        step: json.loads((tmp_path / "run" / "checkpoints" / f"{step}.json").read_text())[
+            "content"
+        ]["score"]
+        for step in (3, 6, 8)
+    }
+    tops = {
+        row["step"]: row["metrics"]["top1"]
+        for row in lines(tmp_path / "run")
+        if row["kind"] == "validation"
+    }
+    assert scores == {3: None, 6: tops[6], 8: tops[8]}
+
+
+def test_a_log_that_cannot_be_closed_keeps_no_checkpoint_open(tmp_path, monkeypatch):
+    closed = []
+
+    end = trainer.MetricsLog.close
+
+    def fail(log):
+        end(log)
+        raise RunError("no room")
+
+    monkeypatch.setattr(trainer.MetricsLog, "close", fail)
+    close = trainer.Checkpoints.close
+    monkeypatch.setattr(trainer.Checkpoints, "close", lambda to: (closed.append(to), close(to)))
+    with pytest.raises(RunError, match="no room"):
+        train(dataclasses.replace(TINY, steps=1), tmp_path / "run")
+    assert len(closed) == 1
+
+
 def test_a_finished_run_is_an_error(finished):
     with pytest.raises(RunError, match="is finished"):
         train(TINY, finished)
