@@ -170,6 +170,12 @@ def _images(config: ClassificationConfig) -> Iterator[str]:
             f"model.num_classes is {config.model.num_classes}; a classifier needs 2 or more to "
             "choose from"
         )
+    side = config.model.image_size
+    if config.data.shift >= side > 0:
+        yield (
+            f"data.shift is {config.data.shift} pixels, which moves images of model.image_size "
+            f"{side} out of sight; choose at most {side - 1}, or 0 for no shift"
+        )
     yield from _found(config.data.name, config.data.data_dir, ("fashion_mnist",))
 
 

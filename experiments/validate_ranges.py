@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -39,10 +40,18 @@ _SHARES = (
 # JAX keeps 32 bits of a seed: a larger one would begin with the weights of a smaller.
 _SEEDS = 2**32
 _DECAYS = ("optimizer.b1", "optimizer.b2")
+# What stands for no limit, where there is such a value.
+_NO_LIMIT = {
+    "optimizer.clip": ", or 0 for no clipping,",
+    "model.moe.capacity_factor": ", or None for no limit,",
+    "model.moe.eval_capacity_factor": ", or None for no limit,",
+}
 
 
 def range_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Every number out of its range: its key and what is wrong (NaN is out of every range).
+    """Every number out of its range: its key and what is wrong.
+
+    Infinity and NaN are out of every range; nor does JSON, and so no config file, have them.
 
     Args:
         values: of a config, by dotted key; towers of a model are checked as a model alone.
@@ -70,4 +79,6 @@ def _wrong(key: str, value: Any) -> str:
         return "a share from 0 to 1"
     if key in _DECAYS and not 0 <= value < 1:
         return "a decay of at least 0 and below 1"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"a finite number{_NO_LIMIT.get(key, '')}"
     return ""

@@ -47,6 +47,9 @@ CASES = [
     ({"steps": -1}, "steps is -1; at least 1"),
     ({"optimizer__warmup": -1}, "optimizer.warmup is -1"),
     ({"optimizer__lr": float("nan")}, "optimizer.lr is nan; a number above 0"),
+    ({"optimizer__lr": float("inf")}, "optimizer.lr is inf; a finite number is expected"),
+    ({"optimizer__clip": float("inf")}, "clip is inf; a finite number, or 0 for no clipping, is"),
+    ({"model__moe__capacity_factor": float("inf")}, "is inf; a finite number, or None for no lim"),
     ({"optimizer__b2": 1.0}, "b2 is 1.0"),
     ({"model__moe__dispatcher": "indx"}, "dispatcher is 'indx': did you mean 'index'"),
     ({"data__name": "emoji_atr"}, "does not ship with byways; did you mean 'emoji_art'"),
@@ -67,6 +70,30 @@ def test_a_problem_is_told(changes, message):
 def test_all_problems_are_told_at_once():
     config = changed(model__patch_size=5, model__moe__selected=9, steps=0, loss__chunks=3)
     assert len(problems_of(config)) == 4
+
+
+def floats(config):
+    hints = field_types(type(config)).items()
+    return [key for key, hint in hints if hint in (float, float | None)]
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_no_file_can_hold_is_told(kind, value):
+    config = kind()
+    for key in floats(config):
+        # Others may follow from it.
+        told = [problem for problem in problems_of(change(config, key, value)) if key in problem]
+        assert f"{key} is {value}; " in told[0]
+        assert told[0].endswith("is expected")
+
+
+def test_an_image_that_would_be_shifted_out_of_sight():
+    config = preset("vmoe_tiny")
+    assert problems_of(change(config, "data.shift", config.model.image_size - 1)) == []
+    told = problems_of(change(config, "data.shift", 40))
+    assert len(told) == 1
+    assert re.match(r"data.shift is 40 pixels.* model.image_size 28 .* at most 27, or 0", told[0])
 
 
 def test_devices_that_are_not_there():
