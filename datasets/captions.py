@@ -33,7 +33,8 @@ def training_concepts(concepts: Sequence[Concept]) -> tuple[Concept | None, ...]
     """The concept table as training may see it: held-out concepts are None.
 
     A keyword that is itself the label of a held-out concept (`umbrella` of "closed
-    umbrella") is dropped too, so that no training caption ever names what is held out.
+    umbrella") is dropped too: no label or keyword is the name of what is held out. A label may
+    have it within ("closed umbrella"), as those of 53 concepts of emoji_art have; no keyword has.
     """
     hidden = {c.label.lower() for c in concepts if c.held_out}
     seen: list[Concept | None] = []

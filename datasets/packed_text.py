@@ -23,6 +23,9 @@ SPLITS = ("train", "validation", "held_out")
 def text_concepts(config: TextDataConfig, split: str) -> tuple[Concept, ...]:
     """The concepts whose captions make a split: no concept is in two.
 
+    A label of `validation` may be a keyword of `train` (of emoji_art 16 of 159 are), and one of
+    `held_out` may not.
+
     Raises:
         ValueError: no such split.
         RecordError: the data set is missing or corrupt.

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import byways.datasets as data
@@ -65,6 +66,22 @@ def test_training_words_never_name_a_held_out_concept(examples, hidden):
         else:
             assert concept is not None
             assert not {w.lower() for w in (concept.label, *concept.keywords)} & hidden.keys()
+
+
+def test_a_held_out_name_is_within_longer_labels_and_no_keyword(examples, hidden):
+    seen = [c for c in data.training_concepts(examples.concepts) if c is not None]
+    names = re.compile(r"\b(" + "|".join(map(re.escape, hidden)) + r")\b")
+    within = [found for c in seen if (found := names.search(c.label.lower()))]
+    assert (len(within), len({found[0] for found in within}), len(hidden)) == (53, 19, 149)
+    assert not any(names.search(word.lower()) for c in seen for word in c.keywords)
+
+
+def test_some_labels_of_textual_validation_are_keywords_of_training():
+    config = data.TextDataConfig()
+    words = {w.lower() for c in data.text_concepts(config, "train") for w in c.keywords}
+    labels = {c.label.lower() for c in data.text_concepts(config, "validation")}
+    assert (len(labels & words), len(labels)) == (16, 159)
+    assert not words & {c.label.lower() for c in data.text_concepts(config, "held_out")}
 
 
 def test_scenes_are_made_of_training_drawings(examples, hidden):
