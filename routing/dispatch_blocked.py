@@ -127,8 +127,8 @@ class BlockedProducts:
 
         # In bf16 the sum over blocks would lose what a single product keeps.
         totals = (
-            jnp.zeros(weights.shape, jnp.float32),
-            jnp.zeros(weights[:, 0].shape, jnp.float32),
+            jnp.zeros_like(weights, jnp.float32),
+            jnp.zeros_like(weights, jnp.float32, shape=(weights.shape[0], weights.shape[2])),
         )
         number = jnp.arange(weights.shape[0], dtype=jnp.int32)
         xs = (number, weights, jnp.cumsum(sizes) - sizes, sizes)

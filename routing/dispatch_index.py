@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from .assignment import Assignment, pair_of_slot
 from .experts import ExpertMlp
+from .varying import vary_alike
 
 
 def dispatch_index(
@@ -29,6 +30,7 @@ def dispatch_index(
     Raises:
         ValueError: the assignment is dropless.
     """
+    assignment, tokens = vary_alike(assignment, tokens)
     groups, num_tokens, width = tokens.shape
     capacity = assignment.slots
     pair = pair_of_slot(assignment)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from .activations import ACTIVATIONS, ActivationName
 from .leaf import Leaf
+from .varying import vary_alike
 
 # The leaves of an ExpertMlp; inside loops over experts those of one, without the first axis.
 Weights = tuple[Array, Array, Array, Array]
@@ -71,7 +72,9 @@ class ExpertMlp:
         Between the forward and the backward pass only the (E, N, H) sums before the GELU are
         kept. Reverse-mode derivatives only.
         """
-        out: Array = _batched(self.activation, x, self.astype(x.dtype).weights)
+        # Cast before they change type, so that devices add up gradients in the weights' own.
+        x, experts = vary_alike(x, self)
+        out: Array = _batched(self.activation, x, experts.astype(x.dtype).weights)
         return out
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from .activations import ACTIVATIONS, ActivationName
 from .experts import ExpertMlp, Weights
+from .varying import vary_alike
 
 Activation = Callable[[Array], Array]  # element by element
 
@@ -76,6 +77,8 @@ def grouped_mlp(
         sizes: int32, how many rows each expert has; they add up to R at most.
         experts: of the type of `rows`, or cast to it.
     """
+    # Cast before they change type, so that devices add up gradients in the weights' own.
+    rows, sizes, experts = vary_alike(rows, sizes, experts)
     inside = (jnp.arange(rows.shape[0], dtype=jnp.int32) < jnp.sum(sizes))[:, None]
     # Nobody's rows are blanked where they are narrow, on the way in and out, backwards too.
     weights = experts.astype(rows.dtype).weights

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from .assignment import Assignment
 from .leaf import Leaf
+from .varying import vary_alike
 
 
 @jax.tree_util.register_dataclass
@@ -66,6 +67,7 @@ def tokens_to_rows(
     assignment: Assignment, rows: Rows, tokens: Float[Array, "G T D"]
 ) -> Float[Array, "R D"]:
     """Each row's token; zero in rows past the end."""
+    rows, tokens = vary_alike(rows, tokens)
     flat = tokens.reshape(-1, tokens.shape[-1])
     if assignment.layout == "expert":
         return take(flat, rows.token)
@@ -76,6 +78,7 @@ def rows_to_tokens(
     assignment: Assignment, rows: Rows, values: Float[Array, "R D"]
 ) -> Float[Array, "G T D"]:
     """Sum over a token's kept pairs of weight * value, float32; zero where it has none."""
+    assignment, rows, values = vary_alike(assignment, rows, values)
     groups, count, width = assignment.token.shape[0], assignment.num_tokens, values.shape[-1]
     if assignment.layout == "token":
         row = rows.row.reshape(groups * count, -1)
