@@ -202,6 +202,11 @@ def main(arguments: Sequence[str]) -> int:
         # The reader (`| head`) has gone; Python would complain once more when flushing.
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"byways: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:
         # The other rooms' own errors are written to be read too; any other is a fault of ours,
         # and its traceback is what a report of it needs.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .cli_options import parse
 from .errors import UsageError
+from .files import check_place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +65,11 @@ def build(name: str, arguments: Sequence[str]) -> int:
 def peek(name: str, arguments: Sequence[str]) -> int:
     """`byways data peek NAME [--count N] [--split SPLIT] [--output FILE]`"""
     options = parse(PeekOptions, arguments, f"byways data peek {name}")
+    sheet = options.output or Path(f"{name.replace('/', '-')}.png")
+    check_place(sheet)
 
     from ..datasets import peek as peek_data
 
-    sheet = options.output or Path(f"{name.replace('/', '-')}.png")
     try:
         peek_data(
             name,

@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from .cli_options import parse
+from .files import check_place
 from .serving.sides import check_islands
 
 # Unreadable images that are named.
@@ -51,6 +52,7 @@ def embed(arguments: Sequence[str]) -> int:
     """`byways embed SOURCE FOLDER --out FILE [--islands N]`"""
     options = parse(EmbedOptions, arguments, "byways embed")
     check_islands(options.islands, options.ray_address)
+    check_place(options.out)
 
     from .sources import find_source
 

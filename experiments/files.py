@@ -17,8 +17,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: beside it first, then moved over it.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; the old file is untouched.
+        OSError: the disk is full or the folder cannot be written; names the file. The old one is
+            untouched.
     """
+    try:
+        _write_bytes(path, data)
+    except OSError as error:
+        # The kernel does not say what it had no room for, and of the temporary none has heard.
+        error.filename = str(path)
+        raise
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -43,10 +53,25 @@ def check_new(out: Path) -> None:
     """
     if os.path.lexists(out):
         raise ExperimentError(f"{out} exists: name another folder, or remove it")
+    check_place(out, "folder")
+
+
+def check_place(out: Path, what: str = "file") -> None:
+    """Whether something may be written there, whatever is there already.
+
+    Args:
+        out: the file or folder to write.
+        what: which of both.
+
+    Raises:
+        ExperimentError: nothing can be made there.
+    """
+    if what == "file" and out.is_dir():
+        raise ExperimentError(f"{out} is a folder; name a file")
     above = next(folder for folder in Path(os.path.abspath(out)).parents if folder.exists())
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
-        what = "may not be written in" if above.is_dir() else "is a file"
-        raise ExperimentError(f"{out}: {above} {what}; name another folder")
+        why = "may not be written in" if above.is_dir() else "is a file"
+        raise ExperimentError(f"{out}: {above} {why}; name another {what}")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -68,7 +68,7 @@ def open_training_data(config: Experiment, run: RunFolder) -> TrainingData:
 
     Raises:
         ConfigError: the tokenizer's pieces, or the data's classes, are not the model's.
-        RunError: the data is missing or damaged; says which file.
+        RunError: the data or the tokenizer is missing or damaged; says which file.
     """
     try:
         if isinstance(config, ContrastiveConfig):
@@ -118,7 +118,10 @@ def _texts(config: LanguageConfig, run: RunFolder) -> TrainStream:
 
 
 def _adopt_tokenizer(source: str | None, vocab_size: int, run: RunFolder) -> Path:
-    tokenizer = Tokenizer(source)
+    try:
+        tokenizer = Tokenizer(source)
+    except ValueError as error:
+        raise RunError(f"{error} Name one with --data.tokenizer") from error
     if tokenizer.vocab_size != vocab_size:
         raise ConfigError(
             [

@@ -207,6 +207,38 @@ def test_errors_of_a_run_exit_with_1_and_an_interrupt_with_130(capsys, trained, 
     assert run(capsys, "train", "limoe_tiny")[0] == 130
 
 
+def test_a_file_that_the_system_refuses_is_one_line(capsys, trained, monkeypatch):
+    def fail(*error):
+        def train(*_, **__):
+            raise OSError(*error)
+
+        monkeypatch.setattr(sys.modules["byways.experiments.train"], "train", train)
+
+    fail(13, "Permission denied", "a/b")
+    told = "byways: a/b: Permission denied\n"
+    assert run(capsys, "train", "limoe_tiny") == (1, "", told)
+    # Without a name it says nothing that helps: the traceback does.
+    fail(5, "Input/output error")
+    with pytest.raises(OSError, match="Input/output error"):
+        run(capsys, "train", "limoe_tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["data", "peek", "emoji_art", "--output"], "x.png"),
+        (["embed", "runs/x", "pictures", "--out"], "e.safetensors"),
+    ],
+)
+def test_a_file_that_cannot_be_made_is_told_before_anything_is_read(
+    capsys, tmp_path, arguments, name
+):
+    (tmp_path / "file").write_text("x")
+    code, _, err = run(capsys, *arguments, str(tmp_path / "file" / name))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "file is a file; name another file" in err
+
+
 def test_peek_writes_a_contact_sheet(capsys, tmp_path):
     sheet = tmp_path / "sheet.png"
     code, out, _ = run(capsys, "data", "peek", "emoji_art", "--count", "4", "--output", str(sheet))
@@ -220,6 +252,7 @@ def test_peek_writes_a_contact_sheet(capsys, tmp_path):
     [
         (["data", "peek", "emoji_art", "--split", "tets"], 2, "No split 'tets'"),
         (["data", "peek", "emoji_art", "--count", "0"], 2, "count is 0"),
+        (["data", "peek", "emoji_art", "--output", "/"], 1, "/ is a folder; name a file"),
         (["data", "build", "emoji_scenes"], 2, "No builder of 'emoji_scenes'"),
         (["data", "peek", "coco", "--data-dir", "/nowhere"], 1, "No data set 'coco'"),
     ],
