@@ -16,8 +16,9 @@ Params = Any
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up, then `cosine` or `linear` to `final_lr` at the last step, or `rsqrt`.
+    """Linear warm-up, then `cosine`, `linear` or `rsqrt`.
 
+    The former two reach `final_lr` after the last step, which itself is taken at a little more.
     `rsqrt` is lr · sqrt(warmup / step), the inverse square root of PaLM and V-MoE's 15B.
     """
     if config.name == "palm":
