@@ -126,6 +126,7 @@ __all__ = [
     "Tokenizer",
     "TrainBatches",
     "TrainStream",
+    "as_rgba",
     "attribution",
     "batches_of_rows",
     "build",
