@@ -47,6 +47,7 @@ def route_sigmoid(
         scores=noisy,  # from 17 on, sigmoids round to 1
         bias=bias,
         renormalize=selected > 1 if renormalize is None else renormalize,
+        log_gates=jax.nn.log_sigmoid(noisy),
         batch_priority=batch_priority,
         priority=priority,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -15,6 +16,9 @@ from .placement import queue_ranks
 
 Priority = Literal["max", "sum"]
 
+# Of gates below this, float32 loses some beside which others are not yet negligible.
+_TINY = 1e-30
+
 
 def choose_and_place(
     gates: Float[Array, "G T E"],
@@ -25,6 +29,7 @@ def choose_and_place(
     scores: Float[Array, "G T E"] | None = None,
     bias: Float[Array, " E"] | None = None,
     renormalize: bool = False,
+    log_gates: Float[Array, "G T E"] | None = None,
     batch_priority: bool = True,
     priority: Priority = "max",
 ) -> Assignment:
@@ -39,6 +44,8 @@ def choose_and_place(
             equal gates. Not heeded where there is a bias.
         bias: added to the gates for the choice alone; weights and priority never see it.
         renormalize: divide a token's chosen gates by their sum.
+        log_gates: logarithms of the gates, up to a constant per token, by which chosen gates are
+            renormalised that are all too small to be told apart; without them these weigh nothing.
         batch_priority, priority: see `route_top_k`.
 
     Raises:
@@ -70,6 +77,9 @@ def choose_and_place(
         weight = weight / jnp.where(largest > 0, largest, 1.0)
         total = jnp.sum(weight, axis=-1, keepdims=True)
         weight = weight / jnp.where(total > 0, total, 1.0)
+        if log_gates is not None:
+            logs = jnp.sum(jnp.where(picked, log_gates[:, :, None, :], 0.0), axis=-1)
+            weight = jnp.where(largest < _TINY, jax.nn.softmax(logs, axis=-1), weight)
     return place(chosen, weight, mask, experts, capacity, first)
 
 

@@ -65,7 +65,7 @@ def test_sigmoid_gates_by_hand():
 def test_sigmoids_that_underflow_still_share():
     made = run("sigmoid", selected=2, capacity=2)(jnp.full((1, 2, 3), -200.0))
     np.testing.assert_allclose(made.probs, 1 / 3, rtol=1e-5)
-    assert np.isfinite(made.assignment.weight).all()
+    np.testing.assert_allclose(made.assignment.weight, 1 / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "top_k"])
@@ -259,7 +259,7 @@ def test_switch_and_gshard_by_hand():
     agree(two.probs, jnp.asarray(gates)[None], 1e-5)
 
 
-@pytest.mark.parametrize("low", [-20.0, -45.0, -60.0, -90.0, -200.0])
+@pytest.mark.parametrize("low", [-20.0, -45.0, -60.0, -75.0, -90.0, -200.0])
 def test_tiny_sigmoids_share_a_token_with_a_finite_gradient(low):
     """s / (sum of s) depends on differences of log s alone, whatever their size."""
 
@@ -271,10 +271,10 @@ def test_tiny_sigmoids_share_a_token_with_a_finite_gradient(low):
 
     value, grad = first(jnp.full((1, 1, 4), low) + jnp.arange(4.0))
     share = 1 / (1 + np.exp(-1.0))
-    if low > -80:  # below, they are 0 in float32
-        np.testing.assert_allclose(value, share, rtol=1e-4)
-        np.testing.assert_allclose(grad[0, 0, 3], share * (1 - share), rtol=1e-4)
-    assert np.isfinite(grad).all()
+    # Below -87 float32 has no such sigmoids: their logarithms still have the share.
+    np.testing.assert_allclose(value, share, rtol=1e-4)
+    slope = share * (1 - share)
+    np.testing.assert_allclose(grad[0, 0], [0, 0, -slope, slope], rtol=1e-4, atol=1e-6)
 
 
 def test_saturated_sigmoids_are_told_apart():
