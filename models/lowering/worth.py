@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import jax
 
 from .calibration import calibrate
@@ -17,13 +19,21 @@ def layer_works(lowered: Lowered) -> list[LayerWork]:
         width, hidden = one.params[0].shape
         rows = call.rows.aval.shape[0]  # pyright: ignore[reportAttributeAccessIssue]
         counts, devices = tuple(one.last.tolist()), len(lowered.slices)
-        # The rows are the pairs and as many as the last block may reach past them.
-        works = (
-            LayerWork(counts, width, hidden, pairs, devices, one.together)
-            for pairs in range(rows, -1, -1)
-        )
-        found.append(next(work for work in works if work.most_rows == rows))
+        pairs = _pairs(rows, len(counts))
+        found.append(LayerWork(counts, width, hidden, pairs, devices, one.together))
     return found
+
+
+def _pairs(rows: int, experts: int) -> int:
+    """The fewest pairs for which a layer has so many rows or more.
+
+    The rows are the pairs and as many as the last block may reach past them. Under a capacity they
+    can be fewer than the pairs, with a block for all of these, and often no number makes just them.
+    """
+    none = (0,) * experts
+    return bisect.bisect_left(
+        range(rows), rows, key=lambda pairs: LayerWork(none, 1, 1, pairs).most_rows
+    )
 
 
 def worth_apart(lowered: Lowered, train: bool, costs: Calibration | None = None) -> tuple[int, ...]:

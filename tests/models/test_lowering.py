@@ -1,5 +1,6 @@
 """Lowered models: the work of a sense that is not there, and layers that stay fused."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from byways.models import Calibration, Costs, Limoe, PerExpert, lower, worth_apart
 from byways.models.config import ModelConfig, MoeConfig
+from byways.models.lowering.worth import layer_works
+from byways.routing import ExpertMlp, dispatch, route_top_k
 
 from byways import runtime as rt
 
@@ -143,6 +146,29 @@ def test_a_layer_that_is_not_there_cannot_be_apart():
         lowered(only=(0, 2))
     with pytest.raises(ValueError, match="no experts to cut at"):
         lowered(only=())
+
+
+def test_a_layer_with_few_slots_has_rows_for_which_no_number_of_pairs_is_made():
+    """64 pairs make blocks of up to 32 rows, and with 4 experts of 8 slots there are 32 + 32 rows;
+    without a capacity 62 or 63 pairs would make 94 or 95, and so on: never 64."""
+    weights = (jnp.ones((4, 8, 8)), jnp.zeros((4, 8)), jnp.ones((4, 8, 8)), jnp.zeros((4, 8)))
+    tokens = jax.random.normal(jax.random.key(0), (1, 64, 8))
+
+    def layer(weights, tokens):
+        found = route_top_k(tokens[..., :4], None, selected=1, capacity=8)
+        return dispatch("pathways", found.assignment, tokens, ExpertMlp(*weights))
+
+    low = lower(layer, weights, tokens)
+    jax.block_until_ready(low(*low.split(weights, tokens)))
+    (work,) = layer_works(low)
+    assert work.counts == tuple(low.awake()[0])
+    assert max(work.counts) == 8
+    assert work.most_rows >= 64 > dataclasses.replace(work, pairs=work.pairs - 1).most_rows
+    free = Costs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    dear = dataclasses.replace(free, always=1.0)
+    for fused, apart, layers in ((free, dear, ()), (dear, free, (0,))):
+        costs = Calibration((fused, fused), (apart, apart), shared=True, seconds=0.0)
+        assert worth_apart(low, train=False, costs=costs) == layers
 
 
 def test_a_layer_is_worth_it_where_enough_of_it_sleeps():
