@@ -11,6 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..causal_routing import check_causal
+from ..config import sparse_blocks
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -115,10 +118,15 @@ def _quick(config: Any, causal: bool) -> Any:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name == "moe":
+            if causal and sparse_blocks(value, config.depth):
+                check_causal(value, train=False)  # of the config's own capacity
             # With a capacity the path is shorter; some dispatchers need a mesh.
-            factor = value.eval_capacity_factor if causal else float(value.num_experts)
+            dropless = causal and value.eval_capacity_factor is None
             changes["moe"] = dataclasses.replace(
-                value, eval_capacity_factor=factor, dispatcher="index"
+                value,
+                eval_capacity_factor=None if dropless else float(value.num_experts),
+                capacity_multiple_of=1,  # which may be more than one example has tokens
+                dispatcher="index",
             )
         elif field.name == "positions" and value == "sincos2d":
             changes["positions"] = "none"  # a table, made by NumPy, that is no parameter either

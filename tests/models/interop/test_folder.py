@@ -74,6 +74,23 @@ def test_every_kind_comes_back_as_it_was(tmp_path, kind):
         save_model(tmp_path / "out", kind, CONFIGS[kind], arrays)
 
 
+def test_a_small_model_of_few_slots_is_described_without_a_warning():
+    moe = MoeConfig(num_experts=2, capacity_multiple_of=4, batch_priority=False)
+    small = VmoeConfig(image_size=32, patch_size=16, width=8, hidden=8, depth=2, heads=2, moe=moe)
+    assert "Encoder/encoderblock_1/Moe/Router/dense/kernel" in parameter_shapes("vmoe", small)
+    for kind in ("palm", "two_tower"):  # whose texts are causal
+        moe = dataclasses.replace(moe, num_experts=4, eval_capacity_factor=1.25)
+        config = CONFIGS[kind]
+        if kind == "palm":
+            config = dataclasses.replace(config, moe=moe)
+        else:
+            config = dataclasses.replace(config, text=dataclasses.replace(config.text, moe=moe))
+        assert parameter_shapes(kind, config)
+    wide = dataclasses.replace(CONFIGS["palm"], moe=dataclasses.replace(moe, selected=2))
+    with pytest.raises(ValueError, match=r"K=2 with eval_capacity_factor=1.25 is not causal"):
+        parameter_shapes("palm", wide)
+
+
 def test_half_precision_widens(tmp_path):
     config = dataclasses.replace(CONFIGS["vmoe"], moe=MoeConfig(placement="none"))
     arrays = drawn("vmoe", config)
