@@ -111,12 +111,14 @@ def _mesh_with(mesh: Mesh | AbstractMesh | None, axis: str) -> Mesh | AbstractMe
     if mesh.empty:
         raise ValueError(
             "the `expert_parallel` dispatcher needs a mesh, and there is none: pass mesh=, or call "
-            f"under `with jax.set_mesh(jax.make_mesh((n,), ({axis!r},))):`"
+            f"under `with jax.set_mesh(jax.make_mesh((n,), ({axis!r},), "
+            "axis_types=(jax.sharding.AxisType.Auto,))):`"
         )
     if axis not in mesh.axis_names:
         raise ValueError(
             f"the mesh has axes {tuple(mesh.axis_names)}, none called {axis!r} for the experts to "
-            f"lie along: name one so, say jax.make_mesh((d, n), ('data', {axis!r})), or pass axis="
+            f"lie along: name one so, say jax.make_mesh((d, n), ('data', {axis!r}), "
+            "axis_types=(jax.sharding.AxisType.Auto,) * 2), or pass axis="
         )
     return mesh
 

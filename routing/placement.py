@@ -35,8 +35,10 @@ def queue_ranks(
         int32 ranks; meaningless where not routed.
 
     Raises:
-        ValueError: (E+1)*K*T does not fit in 31 bits.
+        ValueError: (E+1)*K*T does not fit in 31 bits, or the pairs are sharded along axes of
+            explicit type.
     """
+    _check_not_explicit(expert)
     groups, tokens, selected = expert.shape
     span = selected * tokens
     if (num_experts + 1) * span >= 2**31:
@@ -65,6 +67,18 @@ def queue_ranks(
     ranks = jnp.zeros((groups, span), jnp.int32)
     ranks = ranks.at[rows, pair].set(place.astype(jnp.int32), unique_indices=True)
     return ranks.reshape(groups, tokens, selected)
+
+
+def _check_not_explicit(expert: Int[Array, "G T K"]) -> None:
+    """Raise ValueError where JAX would ask how every scatter and sort is to be sharded."""
+    axes = [part for part in jax.typeof(expert).sharding.spec if part is not None]
+    if axes:
+        raise ValueError(
+            f"what is routed is sharded along mesh axes of explicit type ({axes}), which routers "
+            "do not follow: make the mesh with axis_types=(jax.sharding.AxisType.Auto,) for each "
+            "axis (jax.make_mesh makes explicit ones where it is not told), or route inside "
+            "jax.shard_map"
+        )
 
 
 def _inverse(order: Int[Array, "G T"], rows: Int[Array, "G 1"]) -> Int[Array, "G T"]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from byways.routing import Assignment, ExpertMlp, dispatch, route_top_k
+from byways.routing import Assignment, ExpertMlp, dispatch, route, route_top_k
 from byways.routing import dispatch_expert_parallel as front
 from byways.routing import exchange as exchange_file
 from byways.routing.dispatch_blocked import dispatch_blocked
@@ -229,11 +229,28 @@ def test_arrived_rows_know_their_expert():
         np.testing.assert_array_equal(expert[part][: len(run)], run)
 
 
+@pytest.mark.parametrize("name", ["top_k", "hash"])
+def test_routers_take_shards_of_automatic_axes_and_refuse_explicit_ones(name):
+    logits, ids = jnp.zeros((2, T, 3)), jnp.zeros((2, T), jnp.int32)
+
+    def run(kind):
+        mesh = mesh_of((2,), ("data",), kind)
+        spread = NamedSharding(mesh, PartitionSpec("data"))
+        more = {"ids": jax.device_put(ids, spread)} if name == "hash" else {}
+        with jax.set_mesh(mesh):
+            traced = functools.partial(route, name, selected=2, capacity=3)
+            return jax.jit(traced).trace(jax.device_put(logits, spread), **more)
+
+    run(AxisType.Auto)
+    with pytest.raises(ValueError, match=r"explicit type.*'data'.*AxisType.Auto"):
+        run(AxisType.Explicit)
+
+
 def test_bad_values_are_named():
     a, x, w = drawn(2, 4, 5)
-    with pytest.raises(ValueError, match="needs a mesh, and there is none"):
+    with pytest.raises(ValueError, match=r"needs a mesh, and there is none.*AxisType.Auto"):
         dispatch("expert_parallel", a, x, w)
-    with pytest.raises(ValueError, match=r"axes \('data',\), none called 'expert'"):
+    with pytest.raises(ValueError, match=r"axes \('data',\), none called 'expert'.*AxisType.Auto"):
         dispatch("expert_parallel", a, x, w, mesh=mesh_of((2,), ("data",)))
     with pytest.raises(ValueError, match="'index' takes no mesh"):
         dispatch("index", a, x, w, mesh=mesh_of((2,), ("expert",)))
