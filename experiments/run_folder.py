@@ -137,7 +137,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --run names a folder")
         if not self.config_file.exists():
-            strangers = sorted(item.name for item in self.path.iterdir() if not _left(item.name))
+            strangers = strangers_in(self.path)
             if strangers:
                 raise RunError(
                     f"{self.path} is not a run folder (it holds {', '.join(strangers[:3])} but no "
@@ -236,10 +236,11 @@ class RunFolder:
         self.config_file.unlink(missing_ok=True)
 
 
-def _left(name: str) -> bool:
-    """Whether a start that was killed before it had a config leaves this: `write_bytes` names
-    what it has not finished by the file."""
-    return name == ".lock" or name.startswith(".config.json.")
+def strangers_in(path: Path) -> list[str]:
+    """Names in a folder without a config that no run has left there, hidden ones among them."""
+    # A start that was killed leaves its lock, and what `write_bytes` had not finished.
+    names = sorted(item.name for item in path.iterdir())
+    return [name for name in names if name != ".lock" and not name.startswith(".config.json.")]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

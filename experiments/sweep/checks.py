@@ -10,7 +10,7 @@ from ...models.config import sparse_blocks
 from ..config import kind_of
 from ..config_files import describe_differences, differences, fingerprint
 from ..errors import ConfigError, RunError, UsageError
-from ..run_folder import RunFolder
+from ..run_folder import RunFolder, strangers_in
 from ..suggest import unknown
 from ..validate import problems_of
 from ..validate_model import towers
@@ -106,7 +106,7 @@ def check_folders(plan: Plan) -> None:
 def _check_empty(run: PlannedRun, path: Path) -> None:
     if not path.exists():
         return
-    strangers = [] if path.is_file() else [one.name for one in path.iterdir() if one.name[0] != "."]
+    strangers = [] if path.is_file() else strangers_in(path)
     if path.is_file() or strangers:
         what = f"holds {', '.join(strangers[:3])} but no config.json" if strangers else "is a file"
         raise RunError(
