@@ -18,7 +18,7 @@ class MoeConfig:
     """The sparse layers of a stack.
 
     Attributes:
-        placement: `every`: blocks n-1, 2n-1, ...; `last`: the last n odd blocks (V-MoE);
+        placement: `every`: blocks n-1, 2n-1, ...; `last`: the last n odd blocks, or all (V-MoE);
             `final`: the last n, odd and even (Soft MoE); `none`: no sparse block, which makes the
             dense twin.
         n: the n of the placement.
@@ -211,4 +211,4 @@ def sparse_blocks(moe: MoeConfig, depth: int) -> tuple[int, ...]:
     if moe.placement == "final":
         return tuple(range(max(depth - moe.n, 0), depth))
     odd = range(1, depth, 2)
-    return tuple(odd[len(odd) - moe.n :])
+    return tuple(odd[max(len(odd) - moe.n, 0) :])

@@ -143,6 +143,7 @@ def test_errors_name_the_mistake(params):
         (MoeConfig("every", 2), (1, 3, 5, 7)),
         (MoeConfig("every", 3), (2, 5)),
         (MoeConfig("last", 2), (5, 7)),
+        (MoeConfig("last", 6), (1, 3, 5, 7)),
         (MoeConfig("none"), ()),
     ],
 )
