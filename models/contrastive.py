@@ -46,8 +46,9 @@ def sigmoid_loss(
     """SigLIP's pairwise loss (Zhai et al., arXiv 2303.15343, equation 1), in nats per image.
 
     L = 1/n Σ_i Σ_j -log σ(z_ij (scale · image_i · text_j + bias)), z_ij = 1 for pairs and -1
-    otherwise. Written as Σ softplus(logit) - Σ positive logits, images in `chunks`, each
-    rematerialised, so that B/chunks · B logits are alive rather than B².
+    otherwise. Pairs are summed apart from the rest, so that no small loss is the difference of
+    large sums; images come in `chunks`, each rematerialised, so that B/chunks · B logits are alive
+    rather than B².
 
     Raises:
         ValueError: chunks do not divide the batch.
@@ -59,12 +60,17 @@ def sigmoid_loss(
     weight = jnp.ones((batch,)) if mask is None else mask.astype(jnp.float32)
 
     @jax.checkpoint
-    def negatives(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        rows, row_weight = part
+    def negatives(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        rows, row_weight, number = part
         cost = jax.nn.softplus(scale * rows @ text.T + bias)
+        cost = jnp.where(number[:, None] == numbers, 0.0, cost)
         return total + jnp.sum(cost * row_weight[:, None] * weight[None, :]), None
 
-    parts = (image.reshape(chunks, -1, image.shape[1]), weight.reshape(chunks, -1))
-    total, _ = jax.lax.scan(negatives, jnp.zeros(()), parts)
-    positives = jnp.sum(weight * (scale * jnp.sum(image * text, axis=-1) + bias))
-    return (total - positives) / jnp.maximum(jnp.sum(weight), 1.0)
+    numbers = jnp.arange(batch)
+    cut = (
+        image.reshape(chunks, -1, image.shape[1]),
+        *(x.reshape(chunks, -1) for x in (weight, numbers)),
+    )
+    total, _ = jax.lax.scan(negatives, jnp.zeros(()), cut)
+    pairs = jax.nn.softplus(-(scale * jnp.sum(image * text, axis=-1) + bias))
+    return (total + jnp.sum(weight * pairs)) / jnp.maximum(jnp.sum(weight), 1.0)

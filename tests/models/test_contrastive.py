@@ -46,6 +46,51 @@ def test_sigmoid_matches_the_papers_formula(pairs):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("chunks", [1, 4])
+@pytest.mark.parametrize(("scale", "bias"), [(33.3, -16.6), (40.7, -20.0), (60.0, -30.0)])
+def test_sigmoid_of_a_solved_batch_keeps_its_digits(chunks, scale, bias):
+    """All pairs alike, all others at right angles: every logit is scale + bias, or bias."""
+    number = 64
+    rows = jnp.eye(number)
+
+    def loss(image, scale, bias):
+        return sigmoid_loss(image, rows, scale, bias, chunks=chunks)
+
+    numbers = jnp.float32(scale), jnp.float32(bias)
+    found, gradients = jax.value_and_grad(loss, (0, 1, 2))(rows, *numbers)
+    pair, other = (float(x) for x in (sum(numbers), numbers[1]))
+    expected = np.log1p(np.exp(-pair)) + (number - 1) * np.log1p(np.exp(other))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # d softplus(x) = σ(x) dx
+    pulled, pushed = -1 / (1 + np.exp(pair)), 1 / (1 + np.exp(-other))
+    eye = np.eye(number)
+    image = scale / number * (pulled * eye + pushed * (1 - eye))
+    np.testing.assert_allclose(gradients[0], image, rtol=1e-5)
+    np.testing.assert_allclose(gradients[1], pulled, rtol=1e-5)
+    np.testing.assert_allclose(gradients[2], pulled + (number - 1) * pushed, rtol=1e-5)
+
+
+def test_sigmoid_gradients_are_those_of_the_formula(pairs):
+    image, text = pairs
+    mask = jnp.arange(6) != 2
+    numbers = jnp.float32(10.0), jnp.float32(-3.0)
+
+    def formula(image, text, scale, bias):
+        sign = 2 * jnp.eye(5) - 1
+        logits = scale * image[mask] @ text[mask].T + bias
+        return jnp.mean(jnp.sum(jax.nn.softplus(-sign * logits), axis=1))
+
+    def loss(*args):
+        return sigmoid_loss(*args, mask, chunks=3)
+
+    found = jax.grad(loss, (0, 1, 2, 3))(image, text, *numbers)
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(np.asarray(x, np.float64)) for x in (image, text, *numbers)]
+        expected = jax.grad(formula, (0, 1, 2, 3))(*wide)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("chunks", [2, 3, 6])
 def test_sigmoid_chunks_change_neither_loss_nor_gradient(pairs, chunks):
     image, text = pairs
