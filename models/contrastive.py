@@ -1,10 +1,25 @@
-"""The two contrastive objectives, over the whole global batch."""
+"""The two contrastive objectives, over the whole global batch, and their temperature's cap."""
 
 from __future__ import annotations
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+
+def capped_scale(log_scale: Float[Array, ""], largest: float | None) -> Float[Array, ""]:
+    """exp(log_scale), counted as at most `largest`; None is no bound.
+
+    Above the cap the gradient is that at the cap, and not zero: a scale that got there comes back
+    once the loss wants a smaller one.
+    """
+    if largest is None:
+        return jnp.exp(log_scale)
+    held = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(largest)))
+    # The difference is zero, so that the value is the cap's to the bit.
+    return jnp.exp(held + (log_scale - jax.lax.stop_gradient(log_scale)))
 
 
 def softmax_loss(

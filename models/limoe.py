@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from ..routing import Assignment, RoutingSums
 from .config import ModelConfig
+from .contrastive import capped_scale
 from .embeddings import ImageEmbedding, Projection, TextEmbedding
 from .encoder import Encoder
 from .gating import gated
@@ -27,7 +28,7 @@ class Embeddings:
     Attributes:
         image: (B, F) float32 of unit norm; None where no images were given.
         text: (B, F) float32 of unit norm; None where no text was given.
-        scale: float32 scalar, the inverse temperature, at most 100.
+        scale: float32 scalar, the inverse temperature, at most 100 (`capped_scale`).
         routing: per sparse block by name, what losses and statistics are made of.
         assignments: per sparse block by name, who went where (tokens as the encoder lays
             them out: within each group all image tokens, then all text tokens).
@@ -145,8 +146,9 @@ class Limoe(nn.Module):
             text_out = _part(
                 gates, "text head", masks[-1], self.text_projection, outputs[1], masks[-1]
             )
-        scale = jnp.exp(jnp.minimum(self.log_scale, math.log(100.0)))
-        return Embeddings(image, text_out, scale, routing, assignments)
+        return Embeddings(
+            image, text_out, capped_scale(self.log_scale, 100.0), routing, assignments
+        )
 
 
 def _part(

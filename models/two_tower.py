@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from .contrastive import capped_scale
 from .embeddings import normalise
 from .image_tower import ImageTower
 from .limoe import Embeddings
@@ -93,10 +94,8 @@ class TwoTower(nn.Module):
             found, *routers = self.text(text, text_mask, mask, **options(1))
             text_out = normalise(found)
             _collect("text", routers, routing, assignments)
-        log_scale = self.log_scale
-        if self.config.max_scale is not None:
-            log_scale = jnp.minimum(log_scale, math.log(self.config.max_scale))
-        return Embeddings(image, text_out, jnp.exp(log_scale), routing, assignments)
+        scale = capped_scale(self.log_scale, self.config.max_scale)
+        return Embeddings(image, text_out, scale, routing, assignments)
 
 
 def _collect(tower: str, found: Sequence[Mapping[str, Any]], *into: dict[str, Any]) -> None:

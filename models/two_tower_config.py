@@ -100,8 +100,8 @@ class TwoTowerConfig:
         text: the encoder of texts.
         embed_dim: F, size of the common space.
         initial_temperature: the learned temperature's start (logits = cosine / temperature).
-        max_scale: the inverse temperature never counts as more than this (CLIP: 100); None is no
-            bound (SigLIP).
+        max_scale: the inverse temperature never counts as more than this (CLIP: 100), though its
+            gradient goes on (`capped_scale`); None is no bound (SigLIP).
         dtype: of activations and matrix products; parameters are always float32.
         scan, remat: of the blocks of both towers; see `StackConfig`.
     """

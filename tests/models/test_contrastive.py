@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from byways.models import sigmoid_loss, softmax_loss
+from byways.models.contrastive import capped_scale
 
 
 def unit(rng, batch, features=5):
@@ -89,6 +90,23 @@ def test_sigmoid_gradients_are_those_of_the_formula(pairs):
         expected = jax.grad(formula, (0, 1, 2, 3))(*wide)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_capped_scale_comes_back():
+    """Below the cap nothing is new, to the bit; above it the gradient is the cap's."""
+    both = jax.jit(jax.value_and_grad(lambda x: capped_scale(x, 100.0)))
+    for log_scale in (-3.0, 0.0, 2.302585, 4.6):
+        value, gradient = both(jnp.float32(log_scale))
+        plain = jax.jit(jnp.exp)(jnp.float32(log_scale))
+        assert value == gradient == plain
+    for log_scale in (4.7, 9.0, 200.0):
+        value, gradient = both(jnp.float32(log_scale))
+        assert value == gradient == jnp.exp(jnp.float32(np.log(100.0)))
+    assert capped_scale(jnp.float32(5.0), None) == jnp.exp(jnp.float32(5.0))
+    log_scale = jnp.float32(5.0)
+    for _ in range(50):  # a loss that wants 20
+        log_scale -= 1e-4 * jax.grad(lambda x: (capped_scale(x, 100.0) - 20.0) ** 2)(log_scale)
+    assert float(jnp.exp(log_scale)) == pytest.approx(20.0, rel=0.05)
 
 
 @pytest.mark.parametrize("chunks", [2, 3, 6])

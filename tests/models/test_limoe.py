@@ -104,6 +104,14 @@ def test_what_padding_holds_changes_nothing_bit_for_bit(params):
     jax.tree.map(np.testing.assert_array_equal, run(images, text), run(other_images, other_text))
 
 
+def test_the_scale_is_capped_and_keeps_its_gradient(params):
+    def scale(log_scale):
+        return apply({**params, "log_scale": log_scale}, batch()[0], None, None).scale
+
+    value, gradient = jax.value_and_grad(scale)(jnp.float32(5.0))
+    assert float(value) == float(gradient) == pytest.approx(100.0)
+
+
 def test_tight_capacity_is_shared_by_both_modalities(params):
     tight = dataclasses.replace(CONFIG, moe=dataclasses.replace(CONFIG.moe, capacity_factor=0.5))
     images, text, mask = batch()

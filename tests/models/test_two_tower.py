@@ -167,6 +167,8 @@ def test_the_scale_is_held_where_there_is_a_bound():
     def scale(config):
         return float(run(config, hot, images, None, None).scale)
 
+    gradient = jax.grad(lambda x: run(DENSE, {**hot, "log_scale": x}, images, None, None).scale)
+    assert float(gradient(jnp.float32(5.0))) == pytest.approx(100.0)
     assert scale(DENSE) == pytest.approx(100.0)
     assert scale(with_(DENSE, max_scale=None)) == pytest.approx(np.exp(5.0))
 
