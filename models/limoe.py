@@ -86,7 +86,8 @@ class Limoe(nn.Module):
             noise_keys: one key per group, where training with noise.
 
         Raises:
-            ValueError: no input at all, or groups that do not divide the batch.
+            ValueError: no input at all, text without its mask, or groups that do not divide the
+                batch.
         """
         given = images if images is not None else text
         if given is None:
@@ -112,7 +113,8 @@ class Limoe(nn.Module):
             ids.append(jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape[:2]))
             sequences.append((each, tokens.shape[1], None))
         if text is not None:
-            assert text_mask is not None
+            if text_mask is None:
+                raise ValueError("text came without its text_mask: true for real pieces")
             some = text_mask & mask[:, None]
             tokens = _part(gates, "text embedding", some, self.text, text)
             parts.append(tokens)

@@ -140,6 +140,8 @@ def test_errors_name_the_mistake(params):
         apply(params, None, None, None)
     with pytest.raises(ValueError, match="groups=4 does not divide the batch of 6"):
         apply(params, images, text, mask, groups=4)
+    with pytest.raises(ValueError, match="text came without its text_mask"):
+        apply(params, images, text, None)
     noisy = dataclasses.replace(CONFIG, moe=dataclasses.replace(CONFIG.moe, noise_std=1.0))
     with pytest.raises(ValueError, match="needs noise_keys, one for each of the 1"):
         apply(params, images, text, mask, config=noisy, train=True)
