@@ -18,6 +18,11 @@ def patches(images: Float[Array, "B S S F"], size: int) -> Float[Array, "B N P"]
     return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * rows, -1)
 
 
+def look_up(table: Float[Array, "V D"], ids: Int[Array, "*B"]) -> Float[Array, "*B D"]:
+    """Rows of a table, NaN for ids other than 0..V-1; negative ones do not count from the end."""
+    return table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
 class ImageEmbedding(nn.Module):
     """Patch embedding and learned positions (ViT, section 3.1).
 
@@ -60,7 +65,7 @@ class TextEmbedding(nn.Module):
         position = self.param(
             "pos_embedding", nn.initializers.normal(0.02), (1, c.text_length, c.width)
         )
-        return jnp.take(table, pieces, axis=0).astype(dtype) + position.astype(dtype)
+        return look_up(table, pieces).astype(dtype) + position.astype(dtype)
 
 
 class Projection(nn.Module):

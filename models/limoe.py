@@ -77,7 +77,7 @@ class Limoe(nn.Module):
 
         Args:
             images: uint8 pixels, or None.
-            text: int32 pieces, or None.
+            text: int32 pieces, 0..V-1, or None; another where it is real makes that text NaN.
             text_mask: true for real pieces; needed with text.
             mask: false for the padding rows of a ragged batch; None is all true. A masked row
                 is never routed, and its embedding means nothing.
@@ -116,7 +116,8 @@ class Limoe(nn.Module):
             if text_mask is None:
                 raise ValueError("text came without its text_mask: true for real pieces")
             some = text_mask & mask[:, None]
-            tokens = _part(gates, "text embedding", some, self.text, text)
+            known = jnp.where(some, text, 0)  # padding may be any number, also none of a piece
+            tokens = _part(gates, "text embedding", some, self.text, known)
             parts.append(tokens)
             masks.append(some)
             kinds.append(MODALITIES.index("text"))

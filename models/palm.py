@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..routing import Assignment, RoutingSums
 from .causal_attention import KeyValues, causal_mask
 from .causal_routing import check_causal
+from .embeddings import look_up
 from .palm_block import PalmBlock, palm_norm
 from .palm_config import PalmConfig
 from .rope import restarting_positions
@@ -63,7 +64,7 @@ class Palm(nn.Module):
         """Scores the next token after each.
 
         Args:
-            tokens: 0..V-1; any other makes its logits NaN.
+            tokens: 0..V-1; any other makes all logits of its row NaN. Padding may be any number.
             segments: numbers of the sequences packed into a row, each a run; tokens see their own
                 alone. 0 is padding: it is never routed and its logits mean nothing. None is
                 one sequence a row.
@@ -89,7 +90,7 @@ class Palm(nn.Module):
         if positions is None:
             positions = restarting_positions(segments)
         mask, real = causal_mask(segments), segments > 0
-        x = self._embed(tokens)
+        x = self._embed(tokens, real)
         x, outs = self._blocks(x, tokens, positions, mask, real, train=train, keys=noise_keys)
         routings, assignments = {}, {}
         for index, (_, sums, assignment) in enumerate(outs):
@@ -121,7 +122,7 @@ class Palm(nn.Module):
         Returns:
             Float32 logits after that token, and the caches with the new tokens in them.
         """
-        x = self._embed(tokens)
+        x = self._embed(tokens, real)
         x, outs = self._blocks(x, tokens, positions, mask, real, caches, slot)
         after = tuple(cache for cache, _, _ in outs)
         x = jnp.take_along_axis(x, last[:, None, None], axis=1)
@@ -174,8 +175,10 @@ class Palm(nn.Module):
             remat=c.remat == "blocks",
         )
 
-    def _embed(self, tokens: Int[Array, "B N"]) -> Float[Array, "B N D"]:
-        return jnp.take(self.embedding, tokens, axis=0).astype(self.config.dtype)
+    def _embed(self, tokens: Int[Array, "B N"], real: Bool[Array, "B N"]) -> Float[Array, "B N D"]:
+        # Padding may be any number, also none of a token.
+        tokens = jnp.where(real, tokens, 0)
+        return look_up(self.embedding, tokens).astype(self.config.dtype)
 
     def _logits(self, x: Float[Array, "B N D"]) -> Float[Array, "B N V"]:
         x = self.final_norm(x)

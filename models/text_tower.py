@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..routing import Assignment, RoutingSums
 from .causal_routing import check_causal
 from .config import StackConfig
+from .embeddings import look_up
 from .encoder import Encoder
 from .tower_projection import CommonSpace
 from .two_tower_config import TextTowerConfig
@@ -57,16 +58,18 @@ class TextTower(nn.Module):
             check_causal(c.moe, train=False)
         init = nn.initializers.normal(0.1)
         table = self.param("embedding", init, (c.vocab_size, c.width))
-        tokens = jnp.take(table, text, axis=0).astype(dtype)
         if c.pool == "last":
             text_mask = jnp.ones_like(text_mask)
+        there = text_mask & mask[:, None]
+        # Padding may be any number, also none of a piece.
+        tokens = look_up(table, jnp.where(there, text, 0)).astype(dtype)
         seen = text_mask
         if c.causal:
             seen = text_mask[:, None, :] & jnp.tril(jnp.ones((length, length), bool))
         shape = (groups, batch // groups * length)
         grouped, routing, assignments = Encoder(self.stack, num_modalities=2, name="Encoder")(
             tokens.reshape(*shape, c.width),
-            (text_mask & mask[:, None]).reshape(shape),
+            there.reshape(shape),
             jnp.full(shape, MODALITY, jnp.int32),
             ((batch // groups, length, None if c.pool == "last" and not c.causal else seen),),
             train=train,

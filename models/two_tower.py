@@ -54,7 +54,7 @@ class TwoTower(nn.Module):
 
         Args:
             images: uint8 pixels; or floats, normalised already; or None.
-            text: int32 pieces, or None.
+            text: int32 pieces, 0..V-1, or None; another where it is real makes that text NaN.
             text_mask: true for real pieces; needed with text.
             mask: false for the padding rows of a ragged batch; None is all true. A masked row
                 is never routed, and its embedding means nothing.

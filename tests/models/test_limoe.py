@@ -104,6 +104,37 @@ def test_what_padding_holds_changes_nothing_bit_for_bit(params):
     jax.tree.map(np.testing.assert_array_equal, run(images, text), run(other_images, other_text))
 
 
+def test_no_number_at_padding_harms_and_none_but_a_piece_is_real(params):
+    images, text, mask = batch()
+    rows = jnp.arange(6) < 4
+
+    def run(text):
+        return apply(params, images, text, mask, rows)
+
+    known = run(text)
+    for odd in (40, -1, 2**31 - 1):
+        found = run(jnp.where(mask & rows[:, None], text, odd))
+        np.testing.assert_array_equal(found.text[:4], known.text[:4])
+        np.testing.assert_array_equal(found.image[:4], known.image[:4])
+        real = run(text.at[1, 0].set(odd)).text
+        assert jnp.isnan(real).all(axis=1).tolist()[:4] == [False, True, False, False]
+
+
+def test_padding_of_other_numbers_leaves_gradients_finite(params):
+    images, text, mask = batch()
+    rows = jnp.arange(6) < 4
+
+    @jax.jit
+    def gradient(params, text):
+        def loss(params):
+            return jnp.where(rows[:, None], apply(params, images, text, mask, rows).text, 0).sum()
+
+        return jax.grad(loss)(params)
+
+    leaves = jax.tree.leaves(gradient(params, jnp.where(mask & rows[:, None], text, 40)))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+
+
 def test_the_scale_is_capped_and_keeps_its_gradient(params):
     def scale(log_scale):
         return apply({**params, "log_scale": log_scale}, batch()[0], None, None).scale

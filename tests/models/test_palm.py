@@ -157,6 +157,29 @@ def test_packed_sequences_are_as_if_apart(config):
         np.testing.assert_allclose(packed[row, begin:end], logits[0, : end - begin], atol=1e-5)
 
 
+@pytest.mark.parametrize("config", [TINY, SPARSE], ids=["dense", "sparse"])
+def test_a_number_that_is_no_token_makes_its_row_nan_and_none_at_padding(config):
+    known, real = model(config)(TOKENS, SEGMENTS), SEGMENTS > 0
+    for odd in (11, -1, -12):
+        padded = model(config)(jnp.where(real, TOKENS, odd), SEGMENTS)
+        np.testing.assert_array_equal(padded[real], known[real])
+        found = model(config)(TOKENS.at[0, 2].set(odd), SEGMENTS)
+        assert jnp.isnan(found[0]).all()
+        np.testing.assert_array_equal(found[1], known[1])
+
+
+def test_no_number_at_padding_makes_gradients_nan():
+    @jax.jit
+    def gradient(params, tokens):
+        def loss(params):
+            return palm_loss(Palm(TINY).apply(params, tokens, SEGMENTS).logits, tokens, SEGMENTS)
+
+        return jax.grad(loss)(params)
+
+    leaves = jax.tree.leaves(gradient(initialised(TINY), jnp.where(SEGMENTS > 0, TOKENS, 11)))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+
+
 def test_positions_restart_and_only_distances_count():
     assert restarting_positions(SEGMENTS).tolist() == [
         [0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2],

@@ -160,6 +160,22 @@ def test_pooling_reads_the_token_it_names(pool):
     assert not np.allclose(earlier, base, atol=1e-3)
 
 
+@pytest.mark.parametrize("pool", ["mean", "end", "last"])
+def test_no_number_at_padding_harms_and_none_but_a_piece_is_real(pool):
+    config = with_(DENSE, text={"pool": pool})
+    _, text, mask = batch()
+    known = apply(config, None, text, mask).text
+    for odd in (40, -1):
+        padded = apply(config, None, jnp.where(mask, text, odd), mask).text
+        if pool == "last":  # which reads the padding
+            nan = jnp.isnan(padded).all(axis=1)
+            np.testing.assert_array_equal(nan, ~mask.all(axis=1))
+        else:
+            np.testing.assert_array_equal(padded, known)
+        real = jnp.isnan(apply(config, None, text.at[1, 0].set(odd), mask).text)
+        assert real.all(axis=1).tolist() == [False, True, False, False, False, False]
+
+
 def test_the_scale_is_held_where_there_is_a_bound():
     hot = {**params(DENSE), "log_scale": jnp.float32(5.0)}
     images = batch()[0]
