@@ -11,7 +11,7 @@ from ..routing import Assignment, RoutingSums
 from .attention import SelfAttention
 from .config import StackConfig
 from .mlp import Mlp
-from .moe import Moe
+from .moe import Moe, draw_keys
 from .positions import PositionEmbedding
 from .scanned import apply_blocks
 
@@ -100,11 +100,13 @@ class Encoder(nn.Module):
         ]
         given = [None if noise is None else noise.get(name) for name in names]
 
+        streams = draw_keys(c.moe, noise_keys, tokens.shape[0], train)
+
         def arguments(tokens, index, given):
             keys = None
-            if noise_keys is not None:
+            if streams is not None:
                 # A stream per block: the same noise in all would tie their routers together.
-                keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, index)
+                keys = jax.vmap(jax.random.fold_in, (0, None))(streams, index)
             named = {"train": train, "noise_keys": keys, "noise": given, "ids": ids}
             return (tokens, mask, modality, sequences), named
 

@@ -33,6 +33,18 @@ from .mlp import Mlp
 from .router import Router, SoftRouter
 
 
+def draw_keys(
+    config: MoeConfig, keys: Key[Array, " G"] | None, groups: int, train: bool
+) -> Key[Array, " G"] | None:
+    """The keys; or, where the random router is evaluated without any, the same ones each time.
+
+    What folds keys by block or by tower asks here first, so that layers draw apart then, too.
+    """
+    if keys is None and not train and config.router == "random":
+        return jax.random.split(jax.random.key(0), groups)
+    return keys
+
+
 class Moe(nn.Module):
     """Mixture of experts in place of an `Mlp`.
 
@@ -84,7 +96,8 @@ class Moe(nn.Module):
             mask: true for real tokens; what the others hold changes nothing.
             modality: 0..M-1.
             train: noise and training capacity.
-            noise_keys: needed where `train` and `noise_std` > 0, and by the random router.
+            noise_keys: needed where `train` and `noise_std` > 0, and by the random router, which
+                at evaluation has fixed ones without (`draw_keys`).
             noise: standard normal, instead of what the keys would draw.
             ids: what each token is, for the hash router.
 
@@ -168,8 +181,7 @@ class Moe(nn.Module):
             noise = jax.vmap(lambda key: router_noise(key, logits.shape[1:]))(keys)
         if keys is None and train and config.router == "random":
             raise ValueError("router 'random' needs noise_keys to draw from, one for each group")
-        if keys is None:  # an evaluation draws the same each time
-            keys = jax.random.split(jax.random.key(0), tokens.shape[0])
+        keys = draw_keys(config, keys, tokens.shape[0], train)
         chosen = config.chosen if train else config.eval_chosen
         return route(
             cast(RouterName, config.router),  # soft routing does not come here

@@ -14,7 +14,8 @@ from ..routing import Assignment, RoutingSums
 from .causal_attention import KeyValues, causal_mask
 from .causal_routing import check_causal
 from .embeddings import look_up
-from .palm_block import PalmBlock, palm_norm
+from .moe import draw_keys
+from .palm_block import PalmBlock, palm_norm, sequence_groups
 from .palm_config import PalmConfig
 from .rope import restarting_positions
 from .scanned import apply_blocks
@@ -91,7 +92,10 @@ class Palm(nn.Module):
             positions = restarting_positions(segments)
         mask, real = causal_mask(segments), segments > 0
         x = self._embed(tokens, real)
-        x, outs = self._blocks(x, tokens, positions, mask, real, train=train, keys=noise_keys)
+        keys = noise_keys
+        if c.moe_layers:
+            keys = draw_keys(c.moe, keys, sequence_groups(c, *tokens.shape), train)
+        x, outs = self._blocks(x, tokens, positions, mask, real, train=train, keys=keys)
         routings, assignments = {}, {}
         for index, (_, sums, assignment) in enumerate(outs):
             if sums is not None and assignment is not None:

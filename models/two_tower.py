@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from .config import MoeConfig
 from .contrastive import capped_scale
 from .embeddings import normalise
 from .image_tower import ImageTower
 from .limoe import Embeddings
+from .moe import draw_keys
 from .text_tower import TextTower
 from .two_tower_config import TwoTowerConfig
 
@@ -77,21 +79,21 @@ class TwoTower(nn.Module):
         image = text_out = None
         routing, assignments = {}, {}
 
-        def options(tower: int) -> dict[str, Any]:
-            keys = noise_keys
+        def options(tower: int, moe: MoeConfig) -> dict[str, Any]:
+            keys = draw_keys(moe, noise_keys, groups, train)
             if keys is not None:
                 # A stream per tower: blocks of one number would draw the same noise in both.
                 keys = jax.vmap(jax.random.fold_in, (0, None))(keys, tower)
             return {"groups": groups, "train": train, "noise_keys": keys}
 
         if images is not None:
-            found, *routers = self.image(images, mask, **options(0))
+            found, *routers = self.image(images, mask, **options(0, self.config.image.moe))
             image = normalise(found)
             _collect("image", routers, routing, assignments)
         if text is not None:
             if text_mask is None:
                 raise ValueError("text came without its text_mask: true for real pieces")
-            found, *routers = self.text(text, text_mask, mask, **options(1))
+            found, *routers = self.text(text, text_mask, mask, **options(1, self.config.text.moe))
             text_out = normalise(found)
             _collect("text", routers, routing, assignments)
         scale = capped_scale(self.log_scale, self.config.max_scale)

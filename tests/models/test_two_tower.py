@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
@@ -174,6 +175,16 @@ def test_no_number_at_padding_harms_and_none_but_a_piece_is_real(pool):
             np.testing.assert_array_equal(padded, known)
         real = jnp.isnan(apply(config, None, text.at[1, 0].set(odd), mask).text)
         assert real.all(axis=1).tolist() == [False, True, False, False, False, False]
+
+
+def test_random_routers_draw_apart_in_each_tower():
+    moe = MoeConfig(num_experts=4, router="random", n=1, eval_capacity_factor=4.0)
+    config = with_(CONFIG, {"moe": moe}, {"moe": moe})
+    images, text, mask = batch()
+    found = apply(config, images, text, mask).assignments
+    drawn = [np.asarray(one.expert[0, :20]).tolist() for one in found.values()]
+    assert len(drawn) == 4
+    assert all(a != b for a, b in itertools.combinations(drawn, 2))
 
 
 def test_the_scale_is_held_where_there_is_a_bound():

@@ -119,6 +119,21 @@ def test_padding_images_change_nothing():
     np.testing.assert_array_equal(run(IMAGES, mask)[:3], run(other, mask)[:3])
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_random_router_draws_apart_in_each_block_and_the_same_each_time(scan):
+    moe = MoeConfig(num_experts=4, n=1, router="random", eval_capacity_factor=4.0)
+    config = dataclasses.replace(SMALL, moe=moe)
+    params = jax.jit(Vmoe(config).init)(jax.random.key(0), IMAGES)
+    config = dataclasses.replace(config, scan=scan)
+    first, again = (
+        [one.expert.tolist() for one in Vmoe(config).apply(params, IMAGES).assignments.values()]
+        for _ in range(2)
+    )
+    assert len(first) == SMALL.depth > 1
+    assert first[0] != first[1]
+    assert first == again
+
+
 def test_sincos_tells_all_places_apart():
     table = sincos2d(3, 5, 16)
     assert table.shape == (15, 16)
