@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,13 +68,13 @@ def objective(config: ClassificationConfig) -> Objective:
 
     def read(params: Params, batch: Batch, keys: Array | None, groups: int):
         images, train = scaled(batch["image"]), keys is not None
-        out = model.apply({"params": params}, images, train=train, noise_keys=keys)
+        out: Any = model.apply({"params": params}, images, train=train, noise_keys=keys)
         # As numbers of each row, so that its gradient needs nothing of others.
         target = jax.nn.one_hot(batch["label"], config.model.num_classes)
         target = optax.smooth_labels(target, config.loss.label_smoothing)
         entropy = optax.softmax_cross_entropy(out.logits, target)
         right = jnp.argmax(out.logits, axis=-1) == batch["label"]
-        return (entropy, right.astype(jnp.float32)), out.routing  # pyright: ignore
+        return (entropy, right.astype(jnp.float32)), out.routing
 
     def loss(found: tuple[Array, Array], sums: dict[str, RoutingSums]) -> Loss:
         entropy, right = map(jnp.mean, found)
