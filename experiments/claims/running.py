@@ -29,8 +29,7 @@ from .scales import Scale
 def keys_of(arm: str) -> tuple[str, ...]:
     """All numbers that any claim reads of an arm: what its records hold."""
     claims = [claim for claim in CLAIMS.values() if arm in claim.arms]
-    sides = [side for claim in claims for q in claim.questions for side in q.sides]
-    asked = dict.fromkeys(side.key for side in sides if side.arm == arm)
+    asked = dict.fromkeys(_asked(arm))
     shown = dict.fromkeys(key for claim in claims for key, _ in claim.tables)
     # Tables show what is there: no probe is made for a table alone.
     made = {key.split(".")[0] for key in asked}
@@ -42,15 +41,17 @@ def lacking(plan: Plan, records: Path) -> list[PlannedRun]:
     found = []
     for run in plan.runs:
         record = read_record(records, *_arm(run), plan.hash_of(run.name))
-        if record is None or not record.holds(_asked(record.arm)):
+        # Of curves it holds all.
+        wanted = [key for key in _asked(_arm(run)[0]) if not key.startswith("curve.")]
+        if record is None or not record.holds(wanted):
             found.append(run)
     return found
 
 
 def _asked(arm: str) -> list[str]:
-    """Numbers that questions compare and that records hold: of curves they hold all."""
+    """Numbers of an arm that questions compare."""
     sides = [side for claim in CLAIMS.values() for q in claim.questions for side in q.sides]
-    return [s.key for s in sides if s.arm == arm and not s.key.startswith("curve.")]
+    return [side.key for side in sides if side.arm == arm]
 
 
 def gather(
